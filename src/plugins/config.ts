@@ -1,0 +1,86 @@
+import { readFileSync } from 'node:fs'
+import { totalmem } from 'node:os'
+import { type Static, type TInteger, type TString, Type } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
+
+/** Half of the memory that the process may use, in bytes: the container's limit, or the machine's memory. */
+function halfOfMemory(): number {
+  // `constrainedMemory` is 0 where no limit is known and 2^64 where the control group sets none.
+  const memory = Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem())
+  return Math.floor(memory / 2)
+}
+
+function integer(name: string, minimum: number, maximum: number, fallback: number, unit = ''): TInteger {
+  const allowed = `${name} must be an integer from ${minimum} to ${maximum}${unit && ` ${unit}`}`
+  return Type.Integer({ minimum, maximum, default: fallback, allowed })
+}
+
+function text(name: string, pattern: RegExp, fallback: string, allowed: string): TString {
+  return Type.String({ pattern: pattern.source, default: fallback, allowed: `${name} must be ${allowed}` })
+}
+
+/** Every setting, with its default and what is allowed. A variable that is set but empty counts as not set. */
+export const configSchema = Type.Object({
+  HOST: text('HOST', /^[^\s/]+$/, '0.0.0.0', 'an IP address or a host name'),
+  PORT: integer('PORT', 0, 65_535, 5000),
+  LOG_LEVEL: text(
+    'LOG_LEVEL',
+    RegExp(`^(${LOG_LEVELS.join('|')})$`),
+    'info',
+    `one of ${LOG_LEVELS.join(', ')}`,
+  ),
+  STORAGE_URL: text('STORAGE_URL', /^memory:$/, 'memory:', 'memory:'),
+  MAX_OBJECT_BYTES: integer('MAX_OBJECT_BYTES', 0, 2 ** 30, 16 * 2 ** 20, 'bytes'),
+  MAX_STORE_BYTES: integer('MAX_STORE_BYTES', 0, Number.MAX_SAFE_INTEGER, halfOfMemory(), 'bytes'),
+  DRAIN_SECONDS: integer('DRAIN_SECONDS', 0, 3600, 5, 'seconds'),
+  REVISION: text(
+    'REVISION',
+    /^[\w.+-]{1,64}$/,
+    'unknown',
+    '1 to 64 letters, digits, dots, plus or minus signs',
+  ),
+})
+
+/** The settings as `process.env` names them, and the release that runs. */
+export interface Config extends Static<typeof configSchema> {
+  /** The `version` of package.json. */
+  VERSION: string
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    config: Config
+  }
+}
+
+/**
+ * Reads the settings from environment variables.
+ *
+ * @throws {TypeError} naming each wrong variable, its value and what is allowed, on one line.
+ */
+export function loadConfig(env: NodeJS.ProcessEnv): Config {
+  const set = Object.entries(env).filter(([name, value]) => name in configSchema.properties && value !== '')
+  const settings = Value.Convert(configSchema, Value.Default(configSchema, Object.fromEntries(set)))
+  const wrong = new Map<string, string>()
+  for (const { path, schema } of Value.Errors(configSchema, settings)) {
+    const name = path.slice(1)
+    wrong.set(name, `${schema.allowed}, not ${JSON.stringify(env[name])}`)
+  }
+  if (wrong.size > 0) throw new TypeError([...wrong.values()].join('; '))
+  return { ...(settings as Static<typeof configSchema>), VERSION: packageVersion() }
+}
+
+function packageVersion(): string {
+  return JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version
+}
+
+const plugin: FastifyPluginAsync<{ config: Config }> = async (app, { config }) => {
+  app.decorate('config', config)
+}
+
+/** Decorates the application with `config`, which {@link loadConfig} has read. */
+export default fp(plugin, { name: 'config' })

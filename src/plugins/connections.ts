@@ -1,0 +1,114 @@
+import type { Socket } from 'node:net'
+import type { FastifyPluginAsync, FastifyReply } from 'fastify'
+import fp from 'fastify-plugin'
+
+/** Status code of a request whose client went away before its answer, as nginx coined it. */
+const CLIENT_CLOSED_REQUEST = 499
+
+/** Told of a request that ended without `onResponse`, and the status code it counts as. */
+type AbortListener = (reply: FastifyReply, statusCode: number) => void
+
+interface Connection {
+  current: FastifyReply | undefined
+  /** Pipelined requests that wait for the current one, in order. */
+  waiting: (() => void)[]
+}
+
+function createConnections() {
+  const connections = new Map<Socket, Connection>()
+  const listeners: AbortListener[] = []
+
+  function open(socket: Socket): Connection {
+    const connection: Connection = { current: undefined, waiting: [] }
+    connections.set(socket, connection)
+    socket.once('close', () => {
+      abort(socket, CLIENT_CLOSED_REQUEST)
+      connections.delete(socket)
+    })
+    return connection
+  }
+
+  function abort(socket: Socket, statusCode: number): void {
+    const connection = connections.get(socket)
+    if (connection?.current === undefined) return
+    for (const listener of listeners) listener(connection.current, statusCode)
+    connection.current = undefined
+    connection.waiting = []
+  }
+
+  /** Runs `start` when the requests that came before on this connection have ended: at once, if there are none. */
+  function whenIdle(socket: Socket, start: () => void): void {
+    const connection = connections.get(socket)
+    if (connection?.current === undefined) {
+      start()
+    } else {
+      // What has been read already waits; no more is read, so that waiting requests stay bounded.
+      socket.pause()
+      connection.waiting.push(start)
+    }
+  }
+
+  return {
+    whenIdle,
+
+    /** Begins a request: `start` runs when it is the connection's turn. */
+    enter(socket: Socket, reply: FastifyReply, start: () => void): void {
+      whenIdle(socket, () => {
+        const connection = connections.get(socket) ?? open(socket)
+        connection.current = reply
+        start()
+      })
+    },
+
+    /** Ends the connection's current request, and lets the next one begin. */
+    leave(socket: Socket): void {
+      const connection = connections.get(socket)
+      if (connection === undefined) return
+      connection.current = undefined
+      const next = connection.waiting.shift()
+      if (next === undefined) return
+      if (connection.waiting.length === 0) socket.resume()
+      next()
+    },
+
+    /** Ends the connection's current request as one that the application does not answer. */
+    abort,
+
+    /** Calls `listener` for every request that ends without `onResponse`. */
+    onAbort(listener: AbortListener): void {
+      listeners.push(listener)
+    },
+
+    /** The reply that is under way on a connection. */
+    current(socket: Socket): FastifyReply | undefined {
+      return connections.get(socket)?.current
+    },
+
+    /** The replies that are under way, at most one a connection. */
+    replies(): FastifyReply[] {
+      return [...connections.values()].flatMap(({ current }) => current ?? [])
+    },
+  }
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    connections: ReturnType<typeof createConnections>
+  }
+}
+
+const plugin: FastifyPluginAsync = async (app) => {
+  const connections = createConnections()
+  app.decorate('connections', connections)
+  app.addHook('onRequest', (request, reply, done) => connections.enter(request.raw.socket, reply, done))
+  app.addHook('onResponse', (request, _reply, done) => {
+    connections.leave(request.raw.socket)
+    done()
+  })
+}
+
+/**
+ * Knows the request that is under way on each connection: Node.js serves pipelined requests side by side, and
+ * Fastify tells nobody of one whose client goes away. Decorates the application with `connections`.
+ */
+export default fp(plugin, { name: 'connections' })

@@ -1,0 +1,99 @@
+import * as client from '@prometheus-io/client'
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import fastifyMetrics from 'fastify-metrics'
+import fp from 'fastify-plugin'
+import { DurationHistogram } from '../duration-histogram.ts'
+
+/** Routes that their own callers poll: they would drown the traffic that the histogram is there to show. */
+const UNMEASURED_PATHS = new Set(['/metrics', '/livez', '/readyz'])
+
+/** Default metrics whose names `promtool check metrics` rejects. */
+const MISNAMED_METRICS = [
+  'nodejs_active_handles_total',
+  'nodejs_active_requests_total',
+  'nodejs_active_resources_total',
+]
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The application's own metrics: two applications in one process do not share them. */
+    registry: client.Registry
+  }
+}
+
+/** The route's template, never the URL; undefined for what is not measured. */
+function measuredPath(request: FastifyRequest): string | undefined {
+  const path = request.routeOptions.url ?? 'unmatched'
+  return UNMEASURED_PATHS.has(path) ? undefined : path
+}
+
+function measureRequests(app: FastifyInstance): void {
+  const durations = new DurationHistogram()
+  app.registry.registerMetric(durations as unknown as client.Metric)
+
+  let inFlight = 0
+  new client.Gauge({
+    name: 'http_requests_in_flight',
+    help: 'HTTP requests that have begun and not yet been answered',
+    registers: [app.registry],
+    collect() {
+      this.set(inFlight)
+    },
+  })
+
+  app.addHook('onRoute', ({ method, url, schema }) => {
+    if (UNMEASURED_PATHS.has(url)) return
+    for (const status of Object.keys(schema?.response ?? {})) {
+      for (const name of [method].flat()) durations.declare(name, url, Number(status))
+    }
+  })
+  app.addHook('onRequest', (request, _reply, done) => {
+    if (measuredPath(request) !== undefined) inFlight++
+    done()
+  })
+  app.addHook('onResponse', (_request, reply, done) => {
+    end(reply, reply.statusCode)
+    done()
+  })
+  app.connections.onAbort(end)
+
+  function end(reply: FastifyReply, statusCode: number): void {
+    const path = measuredPath(reply.request)
+    if (path === undefined) return
+    inFlight--
+    durations.observe(reply.request.method, path, statusCode, reply.elapsedTime / 1000)
+  }
+}
+
+const plugin: FastifyPluginAsync = async (app) => {
+  const registry = new client.Registry()
+  app.decorate('registry', registry)
+  await app.register(fastifyMetrics.default, {
+    promClient: { ...client, register: registry } as typeof client,
+    defaultMetrics: { enabled: true, register: registry },
+    routeMetrics: { enabled: false },
+    endpoint: { url: '/metrics', method: 'GET', handler: () => undefined },
+  })
+  for (const name of MISNAMED_METRICS) registry.removeSingleMetric(name)
+  measureRequests(app)
+  new client.Gauge({
+    name: 'storage_api_build_info',
+    help: 'The release that runs: always 1',
+    labelNames: ['version', 'revision', 'node_version', 'engine'],
+    registers: [registry],
+  }).set(
+    {
+      version: app.config.VERSION,
+      revision: app.config.REVISION,
+      node_version: process.version,
+      engine: app.config.STORAGE_URL.split(':', 1)[0] as string,
+    },
+    1,
+  )
+}
+
+/**
+ * Serves `/metrics` from a registry of the application's own, decorated as `registry`, and measures every
+ * request: answered (`onResponse`), or not (`connections`).
+ */
+export default fp(plugin, { name: 'metrics', dependencies: ['config', 'connections'] })

@@ -1,0 +1,81 @@
+import type { DeleteOutcome, MaybePromise, PutOutcome, Store, StoredObject, StoreStats } from './store.ts'
+
+/** How often each operation ended in each of the ways that it can end. `error`: the engine failed. */
+export interface OperationCounts {
+  get: Record<'hit' | 'miss' | 'error', number>
+  put: Record<PutOutcome | 'error', number>
+  delete: Record<DeleteOutcome | 'error', number>
+}
+
+/** A store that counts the outcomes of another one's operations. */
+export class CountedStore implements Store {
+  readonly counts: OperationCounts = {
+    get: { hit: 0, miss: 0, error: 0 },
+    put: { created: 0, replaced: 0, full: 0, error: 0 },
+    delete: { deleted: 0, miss: 0, error: 0 },
+  }
+  readonly #store: Store
+
+  constructor(store: Store) {
+    this.#store = store
+  }
+
+  get engine(): string {
+    return this.#store.engine
+  }
+
+  get(id: string): MaybePromise<StoredObject | undefined> {
+    const outcome = (object: StoredObject | undefined) => (object === undefined ? 'miss' : 'hit')
+    return count(this.counts.get, () => this.#store.get(id), outcome)
+  }
+
+  put(id: string, bytes: Buffer): MaybePromise<PutOutcome> {
+    return count(this.counts.put, () => this.#store.put(id, bytes), same)
+  }
+
+  delete(id: string): MaybePromise<DeleteOutcome> {
+    return count(this.counts.delete, () => this.#store.delete(id), same)
+  }
+
+  /** An upload that finds no room is a put that ended early. */
+  reserve(bytes: number): boolean {
+    const reserved = this.#store.reserve(bytes)
+    if (!reserved) this.counts.put.full++
+    return reserved
+  }
+
+  release(bytes: number): void {
+    this.#store.release(bytes)
+  }
+
+  stats(): MaybePromise<StoreStats> {
+    return this.#store.stats()
+  }
+
+  close(): MaybePromise<void> {
+    return this.#store.close()
+  }
+}
+
+const same = <T>(outcome: T) => outcome
+
+function count<T, O extends string>(
+  counts: Record<O | 'error', number>,
+  operate: () => MaybePromise<T>,
+  outcome: (result: T) => O,
+): MaybePromise<T> {
+  const succeed = (result: T) => {
+    counts[outcome(result)]++
+    return result
+  }
+  const fail = (error: unknown) => {
+    counts.error++
+    throw error
+  }
+  try {
+    const result = operate()
+    return result instanceof Promise ? result.then(succeed, fail) : succeed(result)
+  } catch (error) {
+    return fail(error)
+  }
+}

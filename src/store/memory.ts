@@ -1,0 +1,93 @@
+import { getHeapStatistics } from 'node:v8'
+import type { DeleteOutcome, PutOutcome, Store, StoredObject, StoreStats } from './store.ts'
+
+/**
+ * Memory that an object takes beside its payload and its id: the map's entry, the record, the Buffer and its
+ * backing store, the allocator's rounding. Measured by test/store/memory-cost.test.ts, in bytes.
+ */
+const BOOKKEEPING_BYTES = 600
+
+/** The part of {@link BOOKKEEPING_BYTES} that lies in V8's heap, measured likewise. */
+const BOOKKEEPING_HEAP_BYTES = 320
+
+export interface MemoryStoreOptions {
+  /** The most that payloads, ids, bookkeeping and uploads under way may take, in bytes. */
+  limitBytes: number
+  /**
+   * The most that ids and bookkeeping may take of V8's heap, in bytes. The heap has a limit of its own, beyond
+   * which the process dies: many small objects would reach it long before `limitBytes`. Half of it by default.
+   */
+  heapLimitBytes?: number
+}
+
+/** Keeps objects in this process, for as long as it lives. */
+export class MemoryStore implements Store {
+  readonly engine = 'memory'
+  readonly #objects = new Map<string, StoredObject>()
+  readonly #limitBytes: number
+  readonly #heapLimitBytes: number
+  #usedBytes = 0
+  #usedHeapBytes = 0
+
+  constructor({ limitBytes, heapLimitBytes = getHeapStatistics().heap_size_limit / 2 }: MemoryStoreOptions) {
+    this.#limitBytes = limitBytes
+    this.#heapLimitBytes = heapLimitBytes
+  }
+
+  get(id: string): StoredObject | undefined {
+    return this.#objects.get(id)
+  }
+
+  put(id: string, bytes: Buffer): PutOutcome {
+    const replaced = this.#objects.get(id)
+    if (replaced !== undefined) {
+      this.#objects.set(id, { bytes })
+      this.release(replaced.bytes.length)
+      return 'replaced'
+    }
+    // The id is a slice of the request's URL, which would stay alive with it: 12 kB for a key of 13 characters.
+    const idBytes = Buffer.from(id)
+    if (!this.#reserveBookkeeping(idBytes.length)) {
+      this.release(bytes.length)
+      return 'full'
+    }
+    this.#objects.set(idBytes.toString(), { bytes })
+    return 'created'
+  }
+
+  delete(id: string): DeleteOutcome {
+    const object = this.#objects.get(id)
+    if (object === undefined) return 'miss'
+    this.#objects.delete(id)
+    const idLength = Buffer.byteLength(id)
+    this.release(object.bytes.length + idLength + BOOKKEEPING_BYTES)
+    this.#usedHeapBytes -= idLength + BOOKKEEPING_HEAP_BYTES
+    return 'deleted'
+  }
+
+  reserve(bytes: number): boolean {
+    if (this.#usedBytes + bytes > this.#limitBytes) return false
+    this.#usedBytes += bytes
+    return true
+  }
+
+  release(bytes: number): void {
+    this.#usedBytes -= bytes
+  }
+
+  stats(): StoreStats {
+    return { objects: this.#objects.size, bytes: this.#usedBytes, bytesLimit: this.#limitBytes }
+  }
+
+  close(): void {
+    this.#objects.clear()
+  }
+
+  #reserveBookkeeping(idLength: number): boolean {
+    const heapBytes = idLength + BOOKKEEPING_HEAP_BYTES
+    if (this.#usedHeapBytes + heapBytes > this.#heapLimitBytes) return false
+    if (!this.reserve(idLength + BOOKKEEPING_BYTES)) return false
+    this.#usedHeapBytes += heapBytes
+    return true
+  }
+}
