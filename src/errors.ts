@@ -28,10 +28,7 @@ export const contentRange = () => new HttpError(400, 'content-range is not suppo
 export const contentEncoding = () => new HttpError(415, 'content-encoding must be identity or absent')
 
 export const invalidId = () =>
-  new HttpError(
-    400,
-    'id must be valid utf-8, percent-encoded, without control characters, and not empty, . or ..',
-  )
+  new HttpError(400, 'id must be percent-encoded utf-8 without control characters, and not empty, . or ..')
 
 export const idTooLong = (maxBytes: number) => new HttpError(414, `id too long: at most ${maxBytes} bytes`)
 

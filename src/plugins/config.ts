@@ -63,15 +63,23 @@ declare module 'fastify' {
  * @throws {TypeError} naming each wrong variable, its value and what is allowed, on one line.
  */
 export function loadConfig(env: NodeJS.ProcessEnv): Config {
-  const set = Object.entries(env).filter(([name, value]) => name in configSchema.properties && value !== '')
-  const settings = Value.Convert(configSchema, Value.Default(configSchema, Object.fromEntries(set)))
-  const wrong = new Map<string, string>()
-  for (const { path, schema } of Value.Errors(configSchema, settings)) {
-    const name = path.slice(1)
-    wrong.set(name, `${schema.allowed}, not ${JSON.stringify(env[name])}`)
+  const set = Object.entries(configSchema.properties)
+    .filter(([name]) => env[name])
+    .map(([name, { type }]) => [name, type === 'integer' ? parseInteger(env[name]) : env[name]])
+  const settings = Value.Default(configSchema, Object.fromEntries(set))
+  if (!Value.Check(configSchema, settings)) {
+    const wrong = new Map(
+      [...Value.Errors(configSchema, settings)].map(({ path, schema }) => [path.slice(1), schema]),
+    )
+    const messages = [...wrong].map(([name, { allowed }]) => `${allowed}, not ${JSON.stringify(env[name])}`)
+    throw new TypeError(messages.join('; '))
   }
-  if (wrong.size > 0) throw new TypeError([...wrong.values()].join('; '))
-  return { ...(settings as Static<typeof configSchema>), VERSION: packageVersion() }
+  return { ...settings, VERSION: packageVersion() }
+}
+
+/** Decimal digits as a number, and anything else as it is, for the schema to refuse: `Number` takes `0x10` and `1e3`. */
+function parseInteger(value = ''): number | string {
+  return /^-?\d+$/.test(value) ? Number(value) : value
 }
 
 function packageVersion(): string {

@@ -1,9 +1,12 @@
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import type { FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 
 /** Status code of a request whose client went away before its answer, as nginx coined it. */
 const CLIENT_CLOSED_REQUEST = 499
+
+/** How long the rest of a request that has its answer is read and thrown away before its connection closes. */
+const LINGER_MS = 2000
 
 /** Told of a request that ended without `onResponse`, and the status code it counts as. */
 type AbortListener = (reply: FastifyReply, statusCode: number) => void
@@ -14,6 +17,17 @@ interface Connection {
   waiting: (() => void)[]
 }
 
+/**
+ * Closes a connection on which a request may still be arriving, but lets the client read the answer first: a
+ * connection that is closed with bytes unread is reset, and the answer lost (RFC 9112 section 9.6).
+ */
+export function lingeringClose(socket: Socket): void {
+  socket.end()
+  socket.resume()
+  const linger = setTimeout(() => socket.destroy(), LINGER_MS)
+  socket.once('close', () => clearTimeout(linger))
+}
+
 function createConnections() {
   const connections = new Map<Socket, Connection>()
   const listeners: AbortListener[] = []
@@ -21,6 +35,11 @@ function createConnections() {
   function open(socket: Socket): Connection {
     const connection: Connection = { current: undefined, waiting: [] }
     connections.set(socket, connection)
+    // What Node.js calls after an answer with `Connection: close`.
+    socket.destroySoon = () => {
+      if (connection.current?.request.raw.complete === false) lingeringClose(socket)
+      else Socket.prototype.destroySoon.call(socket)
+    }
     socket.once('close', () => {
       abort(socket, CLIENT_CLOSED_REQUEST)
       connections.delete(socket)

@@ -4,12 +4,10 @@ import { Counter } from '@prometheus-io/client'
 import type { FastifyError, FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { hostMissing } from '../errors.ts'
+import { lingeringClose } from './connections.ts'
 
 /** The most that a request line and its headers may take, in bytes. */
 export const MAX_HEADER_BYTES = 16 * 1024
-
-/** How long the rest of a refused request is read and thrown away, so that the client gets to read the answer. */
-const LINGER_MS = 1000
 
 /** What is refused before any hook runs, and the answer to it. */
 const REJECTIONS = {
@@ -23,6 +21,9 @@ const REJECTIONS = {
   expectation: { statusCode: 417, error: 'expect must be 100-continue or absent' },
   connect: { statusCode: 501, error: 'connect is not supported' },
 }
+/** The client has reset its connection, or ended it within a request: nobody is there to answer. */
+const CLIENT_GONE_CODES = new Set<string | undefined>(['ECONNRESET', 'HPE_INVALID_EOF_STATE'])
+
 type Reason = keyof typeof REJECTIONS
 
 declare module 'fastify' {
@@ -41,7 +42,7 @@ export function answerBadUrl(_error: FastifyError, request: FastifyRequest, repl
 
 /** Fastify's `clientErrorHandler`: the parser refused what it read, or it did not arrive in time. */
 export function answerClientError(this: FastifyInstance, error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET') return void socket.destroy()
+  if (CLIENT_GONE_CODES.has(error.code)) return void socket.destroy()
   if (!socket.writable) return // Answered already: this is the rest of a refused request.
   const reason = reasonOf(error)
   const reply = this.connections.current(socket)
@@ -64,17 +65,21 @@ function reasonOf({ code }: NodeJS.ErrnoException): Reason {
   return 'malformed'
 }
 
-/** Answers on the bare socket, and closes it. */
-function refuse(socket: Socket, reason: Reason): void {
+function answerTo(reason: Reason) {
   const { statusCode, error } = REJECTIONS[reason]
   const body = JSON.stringify({ error })
-  socket.end(
-    `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode]}\r\nConnection: close\r\n` +
-      `Content-Type: application/json; charset=utf-8\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  const headers = { 'content-type': 'application/json; charset=utf-8', 'content-length': body.length }
+  return { statusCode, headers, body }
+}
+
+/** Answers on the bare socket, and closes it. */
+function refuse(socket: Socket, reason: Reason): void {
+  const { statusCode, headers, body } = answerTo(reason)
+  const lines = Object.entries({ ...headers, connection: 'close' }).map(
+    ([name, value]) => `${name}: ${value}\r\n`,
   )
-  const linger = setTimeout(() => socket.destroy(), LINGER_MS)
-  socket.once('close', () => clearTimeout(linger))
-  socket.resume()
+  socket.write(`HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode]}\r\n${lines.join('')}\r\n${body}`)
+  lingeringClose(socket)
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
@@ -95,10 +100,9 @@ const plugin: FastifyPluginAsync = async (app) => {
 
   // Without listeners Node.js answers the one by itself and drops the other, and neither is counted.
   app.server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
-    const { statusCode, error } = REJECTIONS.expectation
     countRejection('expectation')
-    response.writeHead(statusCode, { 'content-type': 'application/json; charset=utf-8' })
-    response.end(JSON.stringify({ error }))
+    const { statusCode, headers, body } = answerTo('expectation')
+    response.writeHead(statusCode, headers).end(body)
   })
   app.server.on('connect', (_request: IncomingMessage, socket: Socket) => {
     countRejection('connect')

@@ -36,13 +36,13 @@ const GET_HEADERS = {
 
 /** @throws {HttpError} 400 or 414, for an id that is none. */
 function checkId(id: string, url: string): void {
-  // The parser hands bytes beyond ASCII on as Latin-1: the id would not be the UTF-8 that the client meant.
-  if (id === '' || id === '.' || id === '..' || hasControlCharacter(id) || !isAscii(url)) throw invalidId()
+  // Beyond ASCII the parser reads Latin-1, and at a `#` the router stops: the id would not be what was meant.
+  if (id === '' || id === '.' || id === '..' || hasControlCharacter(id) || !isUrl(url)) throw invalidId()
   if (id.length > MAX_ID_BYTES || Buffer.byteLength(id) > MAX_ID_BYTES) throw idTooLong(MAX_ID_BYTES)
 }
 
 const hasControlCharacter = (text: string) => /\p{Cc}/u.test(text)
-const isAscii = (text: string) => /^[!-~]*$/.test(text)
+const isUrl = (text: string) => /^[!-~]*$/.test(text) && !text.includes('#')
 
 /** Calls `next` with the value, without a promise where there is none. */
 function settle<T>(value: MaybePromise<T>, next: (value: T) => void): MaybePromise<void> {

@@ -15,7 +15,8 @@ export interface MemoryStoreOptions {
   limitBytes: number
   /**
    * The most that ids and bookkeeping may take of V8's heap, in bytes. The heap has a limit of its own, beyond
-   * which the process dies: many small objects would reach it long before `limitBytes`. Half of it by default.
+   * which the process dies: many small objects could reach it before `limitBytes`. A quarter of it by default, for V8
+   * counts its young generation in, and needs room to collect and to grow the map.
    */
   heapLimitBytes?: number
 }
@@ -29,7 +30,7 @@ export class MemoryStore implements Store {
   #usedBytes = 0
   #usedHeapBytes = 0
 
-  constructor({ limitBytes, heapLimitBytes = getHeapStatistics().heap_size_limit / 2 }: MemoryStoreOptions) {
+  constructor({ limitBytes, heapLimitBytes = getHeapStatistics().heap_size_limit / 4 }: MemoryStoreOptions) {
     this.#limitBytes = limitBytes
     this.#heapLimitBytes = heapLimitBytes
   }

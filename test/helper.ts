@@ -1,0 +1,75 @@
+import { once } from 'node:events'
+import { type IncomingHttpHeaders, type RequestOptions, request } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import type { FastifyServerOptions } from 'fastify'
+import type { Test } from 'tap'
+import { buildApp } from '../src/app.ts'
+import { loadConfig } from '../src/plugins/config.ts'
+
+/** Builds an application from environment variables, silent unless told otherwise, and closes it after the test. */
+export function build(t: Test, env: NodeJS.ProcessEnv = {}, logger?: FastifyServerOptions['logger']) {
+  const app = buildApp(loadConfig({ LOG_LEVEL: 'silent', ...env }), logger)
+  t.after(() => app.close())
+  return app
+}
+
+export type App = ReturnType<typeof build>
+
+/** Lets an application listen on a free port of the loopback interface, and returns the port. */
+export async function listen(app: App): Promise<number> {
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  return (app.server.address() as AddressInfo).port
+}
+
+export interface Answer {
+  statusCode: number
+  headers: IncomingHttpHeaders
+  body: Buffer
+}
+
+/** Sends one request over a real connection, its path as it is given, and returns the whole answer. */
+export async function send(options: RequestOptions, body?: Uint8Array): Promise<Answer> {
+  const outgoing = request({ host: '127.0.0.1', agent: false, ...options })
+  outgoing.end(body)
+  const [response] = await once(outgoing, 'response')
+  const chunks: Buffer[] = []
+  for await (const chunk of response) chunks.push(chunk)
+  return { statusCode: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) }
+}
+
+/** Writes bytes to a connection as they are, and returns all that comes back until the server closes it. */
+export async function exchange(port: number, ...bytes: (string | Uint8Array)[]): Promise<string> {
+  const socket = connect(port, '127.0.0.1')
+  for (const part of bytes) socket.write(part)
+  let answer = ''
+  for await (const chunk of socket) answer += chunk.toString('latin1')
+  return answer
+}
+
+/** What `/metrics` says, as series and values: `{'http_requests_in_flight': 0, ...}`. */
+export async function scrape(app: App): Promise<Record<string, number>> {
+  await app.ready()
+  const lines = (await app.registry.metrics())
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('#'))
+  return Object.fromEntries(
+    lines.map((line) => {
+      const space = line.lastIndexOf(' ')
+      return [line.slice(0, space), Number(line.slice(space + 1))]
+    }),
+  )
+}
+
+/** The name of the series that counts requests. */
+export function requestCount(method: string, path: string, statusCode: number): string {
+  return `http_request_duration_seconds_count{method="${method}",path="${path}",status_code="${statusCode}"}`
+}
+
+/** Waits until a condition holds, looking again whenever the event loop has gone round; fails after 5 seconds. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 5000
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`not within 5 seconds: ${condition}`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}

@@ -1,0 +1,76 @@
+import t from 'tap'
+import { loadConfig } from '../../src/plugins/config.ts'
+
+t.test('without any variable the service listens on port 5000 and keeps objects in memory', async (t) => {
+  const { MAX_STORE_BYTES, VERSION, ...settings } = loadConfig({ PATH: '/bin' })
+  t.strictSame(settings, {
+    HOST: '0.0.0.0',
+    PORT: 5000,
+    LOG_LEVEL: 'info',
+    STORAGE_URL: 'memory:',
+    MAX_OBJECT_BYTES: 16_777_216,
+    DRAIN_SECONDS: 5,
+    REVISION: 'unknown',
+  })
+  t.match(VERSION, /^\d+\.\d+\.\d+$/)
+  t.ok(MAX_STORE_BYTES > 0)
+})
+
+t.test('MAX_STORE_BYTES is half of the memory that the process may use', async (t) => {
+  const memories: [number, number, number][] = [
+    [2 ** 29, 2 ** 34, 2 ** 28],
+    [2 ** 64, 2 ** 34, 2 ** 33],
+    [0, 2 ** 34, 2 ** 33],
+  ]
+  for (const [constrained, total, expected] of memories) {
+    t.intercept(process, 'constrainedMemory', { value: () => constrained })
+    const { loadConfig } = await t.mockImport<typeof import('../../src/plugins/config.ts')>(
+      '../../src/plugins/config.ts',
+      { 'node:os': { totalmem: () => total } },
+    )
+    t.equal(loadConfig({}).MAX_STORE_BYTES, expected)
+  }
+})
+
+t.test('a variable that is set but empty counts as not set', async (t) => {
+  t.equal(loadConfig({ PORT: '', LOG_LEVEL: '' }).PORT, 5000)
+})
+
+t.test('values are read as what they are', async (t) => {
+  const env = { PORT: '0', MAX_OBJECT_BYTES: '1', MAX_STORE_BYTES: '2', LOG_LEVEL: 'debug', HOST: '::1' }
+  t.match(loadConfig(env), {
+    PORT: 0,
+    MAX_OBJECT_BYTES: 1,
+    MAX_STORE_BYTES: 2,
+    LOG_LEVEL: 'debug',
+    HOST: '::1',
+  })
+})
+
+t.test('a wrong value is refused in one line: the variable, the value, what is allowed', async (t) => {
+  const levels = 'fatal, error, warn, info, debug, trace, silent'
+  const port = 'PORT must be an integer from 0 to 65535'
+  const object = 'MAX_OBJECT_BYTES must be an integer from 0 to 1073741824 bytes'
+  const cases: [NodeJS.ProcessEnv, string][] = [
+    [{ PORT: 'abc' }, `${port}, not "abc"`],
+    [{ PORT: '65536' }, `${port}, not "65536"`],
+    [{ PORT: '-1' }, `${port}, not "-1"`],
+    [{ PORT: '80.5' }, `${port}, not "80.5"`],
+    [{ PORT: '5e3' }, `${port}, not "5e3"`],
+    [{ PORT: ' ' }, `${port}, not " "`],
+    [{ PORT: 'true' }, `${port}, not "true"`],
+    [{ PORT: '0x50' }, `${port}, not "0x50"`],
+    [{ MAX_OBJECT_BYTES: '-1' }, `${object}, not "-1"`],
+    [{ MAX_OBJECT_BYTES: '16MiB' }, `${object}, not "16MiB"`],
+    [
+      { MAX_STORE_BYTES: '1e99' },
+      'MAX_STORE_BYTES must be an integer from 0 to 9007199254740991 bytes, not "1e99"',
+    ],
+    [{ STORAGE_URL: 'foo:' }, 'STORAGE_URL must be memory:, not "foo:"'],
+    [{ LOG_LEVEL: 'INFO' }, `LOG_LEVEL must be one of ${levels}, not "INFO"`],
+    [{ HOST: 'a b' }, 'HOST must be an IP address or a host name, not "a b"'],
+    [{ DRAIN_SECONDS: 'x\ny' }, 'DRAIN_SECONDS must be an integer from 0 to 3600 seconds, not "x\\ny"'],
+    [{ PORT: 'abc', STORAGE_URL: 'foo:' }, `${port}, not "abc"; STORAGE_URL must be memory:, not "foo:"`],
+  ]
+  for (const [env, message] of cases) t.throws(() => loadConfig(env), { message }, message)
+})

@@ -1,0 +1,102 @@
+import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { build, exchange, listen, send, until } from '../helper.ts'
+
+t.test('pipelined requests on one connection act in order', async (t) => {
+  const app = build(t)
+  const port = await listen(app)
+  const pairs = Array.from({ length: 500 }, (_, i) => {
+    const path = `/api/buckets/${i % 7}`
+    const body = `value ${i}`
+    return (
+      `PUT ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}` +
+      `GET ${path} HTTP/1.1\r\nHost: a\r\n${i === 499 ? 'Connection: close\r\n' : ''}\r\n`
+    )
+  })
+  const answer = await exchange(port, pairs.join(''))
+  t.strictSame(
+    [...answer.matchAll(/value \d+/g)].map(([body]) => body),
+    Array.from({ length: 500 }, (_, i) => `value ${i}`),
+  )
+})
+
+t.test('a request waits for the one before it, even if that one takes its time', async (t) => {
+  const app = build(t)
+  const order: string[] = []
+  app.get('/slow', async () => {
+    order.push('slow begins')
+    await sleep(20)
+    order.push('slow ends')
+    return 'slow'
+  })
+  app.get('/fast', async () => {
+    order.push('fast')
+    return 'fast'
+  })
+  const port = await listen(app)
+  await exchange(
+    port,
+    'GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /fast HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n',
+  )
+  t.strictSame(order, ['slow begins', 'slow ends', 'fast'])
+})
+
+t.test('garbage after a request is refused after its answer, which is not lost', async (t) => {
+  const app = build(t)
+  app.get('/slow', async () => {
+    await sleep(20)
+    return 'slow'
+  })
+  const answer = await exchange(await listen(app), 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n')
+  t.match(answer, /^HTTP\/1.1 200 OK.*slowHTTP\/1.1 400 Bad Request.*malformed request/s)
+})
+
+t.test('a client that sends and never reads cannot make requests wait without bound', async (t) => {
+  const app = build(t, { MAX_OBJECT_BYTES: '100000000' })
+  const port = await listen(app)
+  await send({ port, path: '/api/buckets/large', method: 'PUT' }, Buffer.alloc(50_000_000))
+  const socket = connect(port, '127.0.0.1').pause()
+  const request = 'GET /api/buckets/large HTTP/1.1\r\nHost: a\r\n\r\n'
+  let accepted = true
+  for (let sent = 0; sent < 100_000 && accepted; sent += 1000) {
+    accepted = socket.write(request.repeat(1000)) || (await drained(socket))
+  }
+  t.notOk(accepted, 'the server has stopped reading')
+  socket.destroy()
+  await until(() => app.connections.replies().length === 0)
+})
+
+/** Whether the socket takes more within 200 ms. */
+function drained(socket: import('node:net').Socket): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), 200)
+    socket.once('drain', () => {
+      clearTimeout(timer)
+      resolve(true)
+    })
+  })
+}
+
+t.test(
+  'a client that closes after its request still gets the answer to an upload that is refused',
+  async (t) => {
+    const port = await listen(build(t, { MAX_OBJECT_BYTES: '10' }))
+    const head =
+      'PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5000000\r\n\r\n'
+    t.match(await exchange(port, head, Buffer.alloc(5_000_000)), /^HTTP\/1.1 413 .*object too large/s)
+  },
+)
+
+t.test('a refused client that never stops sending is cut off', async (t) => {
+  const port = await listen(build(t, { MAX_OBJECT_BYTES: '10' }))
+  const socket = connect(port, '127.0.0.1').on('error', () => {})
+  socket.resume()
+  socket.write(
+    'PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 999999999999\r\n\r\n',
+  )
+  const sending = setInterval(() => socket.write('x'), 10)
+  await new Promise((resolve) => socket.once('close', resolve))
+  clearInterval(sending)
+  t.pass()
+})

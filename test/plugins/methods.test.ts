@@ -1,0 +1,41 @@
+import t from 'tap'
+import { build, listen, send } from '../helper.ts'
+
+const PATHS = {
+  '/api/buckets/a': 'DELETE, GET, HEAD, OPTIONS, PUT',
+  '/livez': 'GET, HEAD, OPTIONS',
+  '/readyz': 'GET, HEAD, OPTIONS',
+  '/metrics': 'GET, HEAD, OPTIONS',
+}
+
+t.test('a method that a path does not know is 405, with Allow', async (t) => {
+  const port = await listen(build(t))
+  for (const [path, allow] of Object.entries(PATHS)) {
+    for (const method of ['POST', 'PATCH', 'TRACE', 'QUERY', 'PROPFIND', 'PURGE', 'M-SEARCH']) {
+      const { statusCode, headers, body } = await send({ port, path, method }, Buffer.from('{"ignored'))
+      t.equal(statusCode, 405, `${method} ${path}`)
+      t.equal(headers.allow, allow)
+      t.strictSame(JSON.parse(body.toString()), { error: `method not allowed: use ${allow.toLowerCase()}` })
+    }
+  }
+})
+
+t.test('OPTIONS is 204, with Allow', async (t) => {
+  const port = await listen(build(t))
+  for (const [path, allow] of Object.entries(PATHS)) {
+    const { statusCode, headers } = await send({ port, path, method: 'OPTIONS' })
+    t.equal(statusCode, 204)
+    t.equal(headers.allow, allow)
+  }
+})
+
+t.test('a path that does not exist is 404 by any method', async (t) => {
+  const port = await listen(build(t))
+  for (const path of ['/', '/api', '/api/buckets/a/b', '/LIVEZ', '/livez/']) {
+    for (const method of ['GET', 'PUT', 'OPTIONS', 'PROPFIND']) {
+      const { statusCode, body } = await send({ port, path, method }, Buffer.from('ignored'))
+      t.equal(statusCode, 404, `${method} ${path}`)
+      t.strictSame(JSON.parse(body.toString()), { error: 'not found' })
+    }
+  }
+})

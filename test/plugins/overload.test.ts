@@ -1,0 +1,50 @@
+import Fastify from 'fastify'
+import t, { type Test } from 'tap'
+import errors from '../../src/plugins/errors.ts'
+import overload, { type OverloadOptions } from '../../src/plugins/overload.ts'
+import { build, until } from '../helper.ts'
+
+/** An application with a route under the plugin, `/`, and one that is not, `/exempt`. */
+function guarded(t: Test, options: OverloadOptions) {
+  const app = Fastify()
+  t.after(() => app.close())
+  app.register(errors)
+  app.get('/exempt', () => 'ok')
+  app.register(async (scope) => {
+    scope.register(overload, { sampleIntervalMs: 20, ...options })
+    scope.get('/', () => 'ok')
+  })
+  return app
+}
+
+t.test('an event loop that lags is 503 with Retry-After, and recovers by itself', async (t) => {
+  const app = guarded(t, { maxEventLoopDelayMs: 30 })
+  const status = async () => (await app.inject('/')).statusCode
+  await until(async () => (await status()) === 200)
+  const blocking = setInterval(() => {
+    const end = performance.now() + 100
+    while (performance.now() < end);
+  }, 1)
+  await until(async () => (await status()) === 503)
+  const { headers, payload } = await app.inject('/')
+  t.equal(headers['retry-after'], '1')
+  t.strictSame(JSON.parse(payload), { error: 'overloaded: retry later' })
+  t.equal((await app.inject('/exempt')).statusCode, 200)
+  clearInterval(blocking)
+  await until(async () => (await status()) === 200)
+})
+
+t.test('a heap near its limit is 503', async (t) => {
+  const app = guarded(t, { maxHeapUsedBytes: 1 })
+  await until(async () => (await app.inject('/')).statusCode === 503)
+  t.equal((await app.inject('/exempt')).statusCode, 200)
+})
+
+t.test('under pressure the storage routes are 503, probes and scrapes are not', async (t) => {
+  const { memoryUsage } = process
+  const value = Object.assign(() => ({ ...memoryUsage(), heapUsed: Number.MAX_SAFE_INTEGER }), memoryUsage)
+  t.intercept(process, 'memoryUsage', { value })
+  const app = build(t)
+  await until(async () => (await app.inject('/api/buckets/a')).statusCode === 503)
+  for (const url of ['/livez', '/readyz', '/metrics']) t.equal((await app.inject(url)).statusCode, 200, url)
+})

@@ -1,0 +1,86 @@
+import t from 'tap'
+import { build, exchange, listen, requestCount, scrape, send, until } from '../helper.ts'
+
+const HEAD = 'Host: a\r\nConnection: close\r\n\r\n'
+
+/** A refusal as the client sees it: the status line, and the error. */
+function refusal(answer: string): [string | undefined, string | undefined] {
+  const [head = '', body = ''] = answer.split('\r\n\r\n')
+  return [head.split('\r\n')[0], body && JSON.parse(body).error]
+}
+
+t.test('what no route sees is answered, counted by reason, and measured nowhere else', async (t) => {
+  const cases: [string, string, string, string][] = [
+    ['bad_url', `GET /%zz HTTP/1.1\r\n${HEAD}`, '400 Bad Request', 'path must be percent-encoded utf-8'],
+    ['malformed', 'nonsense\r\n\r\n', '400 Bad Request', 'malformed request'],
+    ['malformed', `FROBNICATE / HTTP/1.1\r\n${HEAD}`, '400 Bad Request', 'malformed request'],
+    [
+      'header_overflow',
+      `GET / HTTP/1.1\r\nX: ${'x'.repeat(100_000)}\r\n${HEAD}`,
+      '431 Request Header Fields Too Large',
+      'request line and headers too large: at most 16384 bytes',
+    ],
+    [
+      'expectation',
+      `GET / HTTP/1.1\r\nExpect: cake\r\n${HEAD}`,
+      '417 Expectation Failed',
+      'expect must be 100-continue or absent',
+    ],
+    ['connect', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n', '501 Not Implemented', 'connect is not supported'],
+  ]
+  for (const [reason, request, status, error] of cases) {
+    const app = build(t)
+    const port = await listen(app)
+    const before = await scrape(app)
+    t.strictSame(refusal(await exchange(port, request)), [`HTTP/1.1 ${status}`, error])
+    const after = await scrape(app)
+    t.equal(after[`http_requests_rejected_total{reason="${reason}"}`], 1, reason)
+    const counts = (series: Record<string, number>) =>
+      Object.entries(series).filter(([name]) => name.startsWith('http_request_duration_seconds'))
+    t.strictSame(counts(after), counts(before))
+    t.equal(after.http_requests_in_flight, 0)
+    t.equal((await send({ port, path: '/livez' })).statusCode, 200, 'the service goes on')
+  }
+})
+
+t.test('a request without a Host is 400, but HTTP/1.0 needs none', async (t) => {
+  const app = build(t)
+  const port = await listen(app)
+  const answer = await exchange(port, 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n')
+  t.strictSame(refusal(answer), ['HTTP/1.1 400 Bad Request', 'host header missing'])
+  t.match(await exchange(port, 'GET /livez HTTP/1.0\r\n\r\n'), /^HTTP\/1.1 200 OK/)
+})
+
+t.test(
+  'a body that is malformed in mid-upload ends that request as 400, and nothing is stored',
+  async (t) => {
+    const app = build(t)
+    const port = await listen(app)
+    const answer = await exchange(
+      port,
+      'PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n',
+      'nonsense\r\n',
+    )
+    t.strictSame(refusal(answer), ['HTTP/1.1 400 Bad Request', 'malformed request'])
+    await until(async () => (await scrape(app)).storage_bytes === 0)
+    const series = await scrape(app)
+    t.equal(series[requestCount('PUT', '/api/buckets/:id', 400)], 1)
+    t.equal(series['http_requests_rejected_total{reason="malformed"}'], 0)
+    t.match(series, { http_requests_in_flight: 0, storage_objects: 0, storage_bytes: 0 })
+  },
+)
+
+t.test(
+  'a request that does not arrive in time is 408: as rejected without headers, as its own without a body',
+  async (t) => {
+    const app = build(t)
+    Object.assign(app.server, { headersTimeout: 50, requestTimeout: 50 })
+    const port = await listen(app)
+    const timedOut = ['HTTP/1.1 408 Request Timeout', 'request not received in time']
+    t.strictSame(refusal(await exchange(port, 'GET / HTTP/1.1\r\n')), timedOut)
+    t.equal((await scrape(app))['http_requests_rejected_total{reason="timeout"}'], 1)
+    const upload = 'PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf'
+    t.strictSame(refusal(await exchange(port, upload)), timedOut)
+    t.equal((await scrape(app))[requestCount('PUT', '/api/buckets/:id', 408)], 1)
+  },
+)

@@ -1,0 +1,311 @@
+import { randomBytes } from 'node:crypto'
+import { connect } from 'node:net'
+import t from 'tap'
+import { build, exchange, listen, scrape, send, until } from '../helper.ts'
+
+t.test('every byte value survives PUT and GET', async (t) => {
+  const port = await listen(build(t))
+  const path = '/api/buckets/bytes'
+  const everyByte = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte))
+  t.equal((await send({ port, path, method: 'PUT' }, everyByte)).statusCode, 201)
+  const { statusCode, body } = await send({ port, path })
+  t.equal(statusCode, 200)
+  t.strictSame(body, everyByte)
+})
+
+t.test('PUT answers 201 for a new object and 204 for a replaced one, without a body', async (t) => {
+  const app = build(t)
+  for (const expected of [201, 204, 204]) {
+    const { statusCode, body } = await app.inject({ method: 'PUT', url: '/api/buckets/a', payload: 'x' })
+    t.equal(statusCode, expected)
+    t.equal(body, '')
+  }
+})
+
+t.test('GET answers bytes that no browser runs, sniffs or caches unasked', async (t) => {
+  const app = build(t)
+  await app.inject({ method: 'PUT', url: '/api/buckets/a', payload: '<script>' })
+  const { statusCode, headers, payload } = await app.inject('/api/buckets/a')
+  t.equal(statusCode, 200)
+  t.equal(payload, '<script>')
+  t.match(headers, {
+    'content-type': 'application/octet-stream',
+    'content-length': '8',
+    'cache-control': 'no-cache',
+    'x-content-type-options': 'nosniff',
+    'content-security-policy': "default-src 'none'; sandbox",
+  })
+})
+
+t.test("HEAD answers GET's headers without a body, 404 where there is nothing", async (t) => {
+  const port = await listen(build(t))
+  const path = '/api/buckets/a'
+  t.equal((await send({ port, path, method: 'HEAD' })).statusCode, 404)
+  await send({ port, path, method: 'PUT' }, Buffer.from('hello'))
+  const got = await send({ port, path })
+  const head = await send({ port, path, method: 'HEAD' })
+  t.equal(head.statusCode, 200)
+  t.equal(head.body.length, 0)
+  const { date: _, ...expected } = got.headers
+  t.match(head.headers, expected)
+})
+
+t.test('DELETE answers 204, and 404 where there is nothing', async (t) => {
+  const app = build(t)
+  await app.inject({ method: 'PUT', url: '/api/buckets/a', payload: 'x' })
+  const statuses = []
+  for (let i = 0; i < 2; i++) {
+    statuses.push((await app.inject({ method: 'DELETE', url: '/api/buckets/a' })).statusCode)
+  }
+  t.strictSame(statuses, [204, 404])
+  t.strictSame((await app.inject('/api/buckets/a')).json(), { error: 'not found' })
+})
+
+t.test('an empty object is an object, with a Content-Length, a chunked body or no body at all', async (t) => {
+  const port = await listen(build(t))
+  for (const framing of [
+    'Content-Length: 0\r\n\r\n',
+    'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+    '\r\n',
+  ]) {
+    const answer = await exchange(
+      port,
+      `PUT /api/buckets/empty HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nConnection: close\r\n${framing}`,
+    )
+    t.match(answer, /^HTTP\/1.1 20[14]/)
+  }
+  const { statusCode, headers, body } = await send({ port, path: '/api/buckets/empty' })
+  t.match(
+    { statusCode, headers, length: body.length },
+    { statusCode: 200, headers: { 'content-length': '0' }, length: 0 },
+  )
+})
+
+t.test('PUT takes any Content-Type, none and a malformed one', async (t) => {
+  const app = build(t)
+  const types = [
+    'application/x-www-form-urlencoded',
+    'application/json',
+    'multipart/form-data; boundary=x',
+    'no/such-type',
+    'foo',
+    ';;;',
+    'a/b/c',
+    '',
+  ]
+  for (const type of types) {
+    const headers = { 'content-type': type }
+    const { statusCode } = await app.inject({ method: 'PUT', url: '/api/buckets/a', headers, payload: '{"' })
+    t.ok([201, 204].includes(statusCode), `content type "${type}"`)
+  }
+  const port = await listen(app)
+  t.equal((await send({ port, path: '/api/buckets/a', method: 'PUT' }, Buffer.from('{"'))).statusCode, 204)
+  t.equal((await app.inject('/api/buckets/a')).payload, '{"')
+})
+
+t.test('DELETE and GET ignore a body, of whatever type', async (t) => {
+  const app = build(t)
+  await app.inject({ method: 'PUT', url: '/api/buckets/a', payload: 'kept' })
+  for (const method of ['GET', 'DELETE'] as const) {
+    const headers = { 'content-type': ';;;' }
+    const { statusCode } = await app.inject({ method, url: '/api/buckets/a', headers, payload: 'ignored' })
+    t.equal(statusCode, method === 'GET' ? 200 : 204)
+  }
+})
+
+t.test('an id is any text of 1 to 512 bytes, decoded exactly once', async (t) => {
+  const port = await listen(build(t))
+  const paths = [
+    'plain',
+    'a%2Fb',
+    'a%252Fb',
+    '%25',
+    '%2525',
+    '%E6%BC%A2%E5%AD%97',
+    '%F0%9F%98%80',
+    'e%CC%81',
+    '__proto__',
+    'constructor',
+    'hasOwnProperty',
+    '...',
+    '%20',
+    'a%3Fb%23c',
+    "!$&'()*+,;=:@-._~",
+    'x'.repeat(512),
+    '%C3%A9'.repeat(256),
+  ]
+  for (const id of paths) {
+    const path = `/api/buckets/${id}`
+    t.equal((await send({ port, path, method: 'PUT' }, Buffer.from(id))).statusCode, 201, id.slice(0, 40))
+  }
+  for (const id of paths) {
+    t.equal((await send({ port, path: `/api/buckets/${id}` })).body.toString(), id)
+  }
+  t.equal(
+    (await send({ port, path: '/api/buckets/%61%2f%62' })).body.toString(),
+    'a%2Fb',
+    'escapes are equal to what they stand for',
+  )
+  t.equal((await send({ port, path: '/api/buckets/plain?query=ignored' })).body.toString(), 'plain')
+})
+
+t.test('what is not an id is 400, or 414 if it is too long, and says what is allowed', async (t) => {
+  const app = build(t)
+  const port = await listen(app)
+  const invalid = 'id must be percent-encoded utf-8 without control characters, and not empty, . or ..'
+  const cases: [string, number, string][] = [
+    ['', 400, invalid],
+    ['.', 400, invalid],
+    ['..', 400, invalid],
+    ['%2e%2e', 400, invalid],
+    ['%00', 400, invalid],
+    ['a%0Ab', 400, invalid],
+    ['%7F', 400, invalid],
+    ['%C2%85', 400, invalid],
+    ['a#b', 400, invalid],
+    ['%zz', 400, 'path must be percent-encoded utf-8'],
+    ['%', 400, 'path must be percent-encoded utf-8'],
+    ['%ff', 400, 'path must be percent-encoded utf-8'],
+    ['%ED%A0%80', 400, 'path must be percent-encoded utf-8'],
+    ['x'.repeat(513), 414, 'id too long: at most 512 bytes'],
+    ['%C3%A9'.repeat(257), 414, 'id too long: at most 512 bytes'],
+    ['x'.repeat(15_000), 414, 'id too long: at most 512 bytes'],
+  ]
+  for (const [id, statusCode, error] of cases) {
+    for (const method of ['PUT', 'GET', 'HEAD', 'DELETE']) {
+      const answer = await send({ port, path: `/api/buckets/${id}`, method })
+      t.equal(answer.statusCode, statusCode, `${method} ${id.slice(0, 40)}`)
+      if (method !== 'HEAD') t.strictSame(JSON.parse(answer.body.toString()), { error })
+    }
+  }
+  t.equal((await app.store.stats()).objects, 0)
+})
+
+t.test('bytes beyond ASCII in a URL are 400, for they would be another id', async (t) => {
+  const port = await listen(build(t))
+  const answer = await exchange(
+    port,
+    Buffer.from('PUT /api/buckets/é HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx'),
+  )
+  t.match(answer, /^HTTP\/1.1 400 /)
+})
+
+t.test('PUT of a part or of an encoding is refused, for it would be stored as the whole', async (t) => {
+  const app = build(t)
+  const put = (headers: Record<string, string>) =>
+    app.inject({ method: 'PUT', url: '/api/buckets/a', headers, payload: 'x' })
+  const part = await put({ 'content-range': 'bytes 0-0/2' })
+  t.equal(part.statusCode, 400)
+  t.strictSame(part.json(), { error: 'content-range is not supported: put the whole object' })
+  const encoded = await put({ 'content-encoding': 'gzip' })
+  t.equal(encoded.statusCode, 415)
+  t.strictSame(encoded.json(), { error: 'content-encoding must be identity or absent' })
+  t.equal((await put({ 'content-encoding': 'Identity' })).statusCode, 201)
+})
+
+t.test(
+  'an object over MAX_OBJECT_BYTES is 413 by its length, before its body, and the connection goes on',
+  async (t) => {
+    const port = await listen(build(t, { MAX_OBJECT_BYTES: '4' }))
+    const socket = connect(port, '127.0.0.1')
+    t.after(() => socket.destroy())
+    let answers = ''
+    socket.on('data', (chunk) => {
+      answers += chunk
+    })
+    socket.write('PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n')
+    await until(() => answers.endsWith('{"error":"object too large: at most 4 bytes"}'))
+    t.match(answers, /^HTTP\/1.1 413 /)
+    answers = ''
+    socket.write('12345PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n1234')
+    await until(() => answers.includes('\r\n\r\n'))
+    t.match(answers, /^HTTP\/1.1 201 /)
+  },
+)
+
+t.test(
+  'an object over MAX_OBJECT_BYTES is 413 in mid-stream, and the client still reads the answer',
+  async (t) => {
+    const app = build(t, { MAX_OBJECT_BYTES: '100000' })
+    const port = await listen(app)
+    const headers = { 'transfer-encoding': 'chunked' }
+    const put = (bytes: number) =>
+      send({ port, path: '/api/buckets/a', method: 'PUT', headers }, Buffer.alloc(bytes))
+    for (const bytes of [100_001, 20_000_000]) {
+      const { statusCode, body } = await put(bytes)
+      t.equal(statusCode, 413)
+      t.strictSame(JSON.parse(body.toString()), { error: 'object too large: at most 100000 bytes' })
+    }
+    t.equal((await app.store.stats()).bytes, 0, 'nothing stays reserved')
+    t.equal((await put(100_000)).statusCode, 201)
+  },
+)
+
+t.test('a body without a length is stored whole, in whatever pieces it comes', async (t) => {
+  const app = build(t)
+  const port = await listen(app)
+  const bytes = randomBytes(300_000)
+  const headers = { 'transfer-encoding': 'chunked' }
+  await send({ port, path: '/api/buckets/large', method: 'PUT', headers }, bytes)
+  t.strictSame((await send({ port, path: '/api/buckets/large' })).body, bytes)
+
+  const pieces = Array.from('piecemeal', (letter) => `1\r\n${letter}\r\n`).join('')
+  await exchange(
+    port,
+    `PUT /api/buckets/small HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n${pieces}0\r\n\r\n`,
+  )
+  t.equal((await send({ port, path: '/api/buckets/small' })).body.toString(), 'piecemeal')
+})
+
+t.test('a full store answers 507, stays readable, and takes objects again after a DELETE', async (t) => {
+  const app = build(t, { MAX_STORE_BYTES: '100000' })
+  const port = await listen(app)
+  const put = (id: string, headers = {}) =>
+    send({ port, path: `/api/buckets/${id}`, method: 'PUT', headers }, Buffer.alloc(40_000, id))
+  t.equal((await put('a')).statusCode, 201)
+  t.equal((await put('b')).statusCode, 201)
+  for (const headers of [{}, { 'transfer-encoding': 'chunked' }]) {
+    const { statusCode, body } = await put('c', headers)
+    t.equal(statusCode, 507)
+    t.strictSame(JSON.parse(body.toString()), { error: 'store full: delete objects or store smaller ones' })
+  }
+  t.strictSame((await send({ port, path: '/api/buckets/a' })).body, Buffer.alloc(40_000, 'a'))
+  t.equal((await send({ port, path: '/api/buckets/b', method: 'DELETE' })).statusCode, 204)
+  t.equal((await put('c')).statusCode, 201)
+  const { storage_bytes, storage_bytes_limit } = await scrape(app)
+  t.ok((storage_bytes as number) <= (storage_bytes_limit as number))
+})
+
+t.test('ids and bookkeeping count: empty objects fill a store too', async (t) => {
+  const app = build(t, { MAX_STORE_BYTES: '10000' })
+  const statuses = []
+  for (let i = 0; i < 20; i++) {
+    statuses.push((await app.inject({ method: 'PUT', url: `/api/buckets/${i}`.padEnd(300, 'x') })).statusCode)
+  }
+  t.strictSame(new Set(statuses), new Set([201, 507]))
+  t.equal((await app.inject({ method: 'PUT', url: `/api/buckets/${0}`.padEnd(300, 'x') })).statusCode, 204)
+})
+
+t.test(
+  'uploads under way count: slow ones cannot exceed the limit, and give back what they held',
+  async (t) => {
+    const app = build(t, { MAX_STORE_BYTES: '1000000' })
+    const port = await listen(app)
+    const sockets = Array.from({ length: 100 }, (_, i) => {
+      const socket = connect(port, '127.0.0.1').on('error', () => {})
+      socket.write(`PUT /api/buckets/${i} HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\nx`)
+      return socket
+    })
+    let refused = 0
+    for (const socket of sockets) {
+      socket.on('data', (chunk) => {
+        if (`${chunk}`.startsWith('HTTP/1.1 507')) refused++
+      })
+    }
+    await until(() => refused === 80)
+    t.equal((await app.store.stats()).bytes, 1_000_000)
+    for (const socket of sockets) socket.destroy()
+    await until(async () => (await app.store.stats()).bytes === 0)
+    t.equal((await app.store.stats()).objects, 0)
+  },
+)

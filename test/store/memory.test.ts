@@ -1,0 +1,63 @@
+import { execFileSync } from 'node:child_process'
+import t from 'tap'
+import { MemoryStore } from '../../src/store/memory.ts'
+
+/** Puts as the service does: the payload is reserved first. */
+function put(store: MemoryStore, id: string, size: number) {
+  return store.reserve(size) ? store.put(id, Buffer.alloc(size)) : 'full'
+}
+
+t.test('bytes return to zero whatever the order of creating, replacing and deleting', async (t) => {
+  const store = new MemoryStore({ limitBytes: 1e6 })
+  t.equal(put(store, 'a', 100), 'created')
+  const small = store.stats().bytes
+  t.equal(put(store, 'a', 1000), 'replaced')
+  t.equal(store.stats().bytes, small + 900)
+  t.equal(put(store, '漢字', 10), 'created')
+  t.equal(store.stats().objects, 2)
+  t.equal(store.delete('a'), 'deleted')
+  t.equal(store.delete('漢字'), 'deleted')
+  t.equal(store.delete('a'), 'miss')
+  t.match(store.stats(), { objects: 0, bytes: 0 })
+  put(store, 'a', 1)
+  store.close()
+  t.equal(store.stats().objects, 0)
+})
+
+t.test('what is refused changes nothing', async (t) => {
+  const store = new MemoryStore({ limitBytes: 1000 })
+  put(store, 'a', 100)
+  const before = store.stats()
+  t.equal(put(store, 'b', 200), 'full', 'no room for the bookkeeping')
+  t.equal(put(store, 'a', 1000), 'full', 'no room for the payload')
+  t.strictSame(store.stats(), before)
+  t.equal(store.get('a')?.bytes.length, 100)
+})
+
+t.test("ids and bookkeeping have a limit of their own, V8's heap, and give it back", async (t) => {
+  const store = new MemoryStore({ limitBytes: 1e9, heapLimitBytes: 10_000 })
+  let stored = 0
+  while (put(store, `${stored}`.padStart(12), 0) === 'created') stored++
+  t.ok(stored > 10 && stored < 100, `${stored} objects`)
+  t.equal(put(store, '0'.padStart(12), 5000), 'replaced', 'payloads do not lie in the heap')
+  store.delete('0'.padStart(12))
+  t.equal(put(store, 'x'.padStart(12), 0), 'created')
+  t.equal(put(store, 'y'.padStart(12), 0), 'full')
+})
+
+t.test(
+  'a process with a small heap fills up with small objects and goes on',
+  { timeout: 60_000 },
+  async (t) => {
+    const script = `
+    import { MemoryStore } from './src/store/memory.ts'
+    const store = new MemoryStore({ limitBytes: 2 ** 40 })
+    let stored = 0
+    while (store.put('' + stored, Buffer.allocUnsafeSlow(0)) === 'created') stored++
+    console.log(stored, store.get('0') !== undefined, store.delete('0'), store.put('again', Buffer.alloc(0)))
+  `
+    const args = ['--max-old-space-size=64', '--input-type=module', '--eval', script]
+    const out = execFileSync(process.execPath, args, { encoding: 'utf8', env: { PATH: process.env.PATH } })
+    t.match(out, /^\d{5,6} true deleted created\n$/)
+  },
+)
