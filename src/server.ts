@@ -7,24 +7,37 @@ import { type Config, loadConfig } from './plugins/config.ts'
 /** How long requests under way may take to finish after the drain, in milliseconds. */
 const FINISH_MS = 10_000
 
+function readConfig(): Config {
+  try {
+    return loadConfig(process.env)
+  } catch (error) {
+    console.error((error as Error).message)
+    process.exit(1)
+  }
+}
+
 const config = readConfig()
 const app = buildApp(config)
+const drainMs = config.DRAIN_SECONDS * 1000
 
-closeWithGrace(
-  { delay: config.DRAIN_SECONDS * 1000 + FINISH_MS, logger: app.log },
-  async ({ signal, err }) => {
-    if (err !== undefined) app.log.fatal({ err }, 'stopping after an error')
-    else app.log.info({ signal, drainSeconds: config.DRAIN_SECONDS }, 'draining')
-    app.drain()
-    if (signal !== undefined) await sleep(config.DRAIN_SECONDS * 1000)
-    await app.close()
-    app.log.info('stopped')
-  },
-)
+closeWithGrace({ delay: drainMs + FINISH_MS, logger: app.log }, async ({ signal, err }) => {
+  if (err !== undefined) app.log.fatal({ err }, 'stopping after an error')
+  else app.log.info({ signal, drainSeconds: config.DRAIN_SECONDS }, 'draining')
+  app.drain()
+  if (err === undefined) await sleep(drainMs)
+  await app.close()
+  app.log.info('stopped')
+})
 
 await app.ready()
-app.server.listen({ host: config.HOST, port: config.PORT })
-await once(app.server, 'listening')
+try {
+  // Not `app.listen`, which logs a line for every network interface.
+  app.server.listen({ host: config.HOST, port: config.PORT })
+  await once(app.server, 'listening')
+} catch (error) {
+  app.log.fatal((error as Error).message)
+  process.exit(1)
+}
 app.log.info(
   {
     version: config.VERSION,
@@ -36,12 +49,3 @@ app.log.info(
   },
   'listening',
 )
-
-function readConfig(): Config {
-  try {
-    return loadConfig(process.env)
-  } catch (error) {
-    console.error((error as Error).message)
-    process.exit(1)
-  }
-}

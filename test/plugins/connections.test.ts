@@ -1,4 +1,4 @@
-import { connect } from 'node:net'
+import { connect, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { build, exchange, listen, send, until } from '../helper.ts'
@@ -68,7 +68,7 @@ t.test('a client that sends and never reads cannot make requests wait without bo
 })
 
 /** Whether the socket takes more within 200 ms. */
-function drained(socket: import('node:net').Socket): Promise<boolean> {
+function drained(socket: Socket): Promise<boolean> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => resolve(false), 200)
     socket.once('drain', () => {
@@ -99,4 +99,11 @@ t.test('a refused client that never stops sending is cut off', async (t) => {
   await new Promise((resolve) => socket.once('close', resolve))
   clearInterval(sending)
   t.pass()
+})
+
+t.test('the end of a request whose connection has gone changes nothing', async (t) => {
+  const app = build(t)
+  await app.ready()
+  app.connections.leave(new Socket())
+  t.strictSame(app.connections.replies(), [])
 })

@@ -163,6 +163,29 @@ t.test('a client that goes away before it has read its answer is one 499', async
   t.equal(series[requestCount('GET', BUCKET, 200)], 0)
 })
 
+t.test('an answer that comes when its client has gone is one 499 all the same', async (t) => {
+  const app = build(t)
+  const gone = Promise.withResolvers<void>()
+  const answered = Promise.withResolvers<void>()
+  app.get('/slow', async (_request, reply) => {
+    await gone.promise
+    reply.raw.once('error', () => {}).once('close', answered.resolve)
+    setImmediate(answered.resolve)
+    return 'too late'
+  })
+  const socket = connect(await listen(app), '127.0.0.1')
+  socket.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
+  await until(async () => (await scrape(app)).http_requests_in_flight === 1)
+  socket.destroy()
+  await until(async () => (await scrape(app)).http_requests_in_flight === 0)
+  gone.resolve()
+  await answered.promise
+  const series = await scrape(app)
+  t.equal(series[requestCount('GET', '/slow', 499)], 1)
+  t.equal(series[requestCount('GET', '/slow', 200)], undefined)
+  t.equal(series.http_requests_in_flight, 0)
+})
+
 t.test('outcomes of operations, objects and bytes are counted', async (t) => {
   const app = build(t, { MAX_STORE_BYTES: '1000' })
   const run = (method: 'PUT' | 'GET' | 'HEAD' | 'DELETE', id: string, bytes = 0) =>

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import t from 'tap'
 import { build, exchange, listen, requestCount, scrape, send, until } from '../helper.ts'
 
@@ -84,3 +86,16 @@ t.test(
     t.equal((await scrape(app))[requestCount('PUT', '/api/buckets/:id', 408)], 1)
   },
 )
+
+t.test('a body that is malformed when its answer has begun only closes the connection', async (t) => {
+  const app = build(t, { MAX_OBJECT_BYTES: '100000000' })
+  const port = await listen(app)
+  await send({ port, path: '/api/buckets/large', method: 'PUT' }, Buffer.alloc(50_000_000))
+  const socket = connect(port, '127.0.0.1').on('error', () => {})
+  socket.write('GET /api/buckets/large HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n')
+  const [first] = await once(socket, 'data')
+  t.match(`${first.subarray(0, 20)}`, /^HTTP\/1.1 200 OK/)
+  socket.pause().write('nonsense\r\n')
+  await until(async () => (await scrape(app)).http_requests_in_flight === 0)
+  t.equal((await scrape(app))[requestCount('GET', '/api/buckets/:id', 499)], 1)
+})

@@ -62,7 +62,7 @@ const measurements: Record<string, () => Promise<Record<string, number>>> = {
   },
 
   async survivors() {
-    const objects = 40_000
+    const objects = 20_000
     await request('PUT', objects)
     await request('DELETE', objects)
     const before = await memory()

@@ -1,0 +1,141 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createInterface } from 'node:readline'
+import t, { type Test } from 'tap'
+import { send, until } from './helper.ts'
+
+/** A log line of the process, or what it says before it has a logger. */
+type Line = Record<string, unknown> & { msg?: string }
+
+/** Starts the service as a process, on a free port, and stops it after the test. */
+function start(t: Test, env: NodeJS.ProcessEnv = {}, args: string[] = []) {
+  const child: ChildProcess = spawn(process.execPath, [...args, 'src/server.ts'], {
+    env: { ...process.env, HOST: '127.0.0.1', PORT: '0', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  t.after(() => child.kill('SIGKILL'))
+  const lines: Line[] = []
+  if (child.stdout === null || child.stderr === null) throw new Error('no pipes')
+  createInterface(child.stdout).on('line', (line) => lines.push(JSON.parse(line)))
+  let stderr = ''
+  child.stderr.on('data', (chunk) => {
+    stderr += chunk
+  })
+  const logged = async (msg: string): Promise<Line> => {
+    await until(() => lines.some((line) => line.msg === msg))
+    return lines.find((line) => line.msg === msg) as Line
+  }
+  return {
+    child,
+    lines,
+    logged,
+    port: async () => ((await logged('listening')).address as AddressInfo).port,
+    exit: once(child, 'close').then(([code]) => ({ code, stderr })),
+  }
+}
+
+t.test('the start is one log line: version, revision, address, engine, limits', async (t) => {
+  const service = start(t, {
+    REVISION: '0a1b2c3',
+    MAX_OBJECT_BYTES: '10',
+    MAX_STORE_BYTES: '1000',
+    DRAIN_SECONDS: '0',
+  })
+  const line = await service.logged('listening')
+  t.match(line, {
+    level: 30,
+    version: /^\d+\.\d+\.\d+$/,
+    revision: '0a1b2c3',
+    address: { address: '127.0.0.1', port: Number },
+    engine: 'memory',
+    maxObjectBytes: 10,
+    maxStoreBytes: 1000,
+  })
+  t.equal((await send({ port: await service.port(), path: '/readyz' })).statusCode, 200)
+  t.equal(service.lines.length, 1)
+  service.child.kill('SIGTERM')
+  t.match(await service.exit, { code: 0, stderr: '' })
+})
+
+t.test('requests are logged at debug only', async (t) => {
+  const service = start(t, { LOG_LEVEL: 'debug', DRAIN_SECONDS: '0' })
+  await send({ port: await service.port(), path: '/api/buckets/a' })
+  t.match(await service.logged('request'), { level: 20, req: { method: 'GET', url: '/api/buckets/a' } })
+  t.match(await service.logged('response'), { level: 20, res: { statusCode: 404 } })
+  service.child.kill('SIGINT')
+  t.match(await service.exit, { code: 0 })
+})
+
+t.test('SIGTERM: not ready, drain, finish what is under way, exit 0', async (t) => {
+  const service = start(t, { DRAIN_SECONDS: '1' })
+  const port = await service.port()
+  const headers = { 'content-length': 4 }
+  const upload = request({ host: '127.0.0.1', port, path: '/api/buckets/a', method: 'PUT', headers })
+  upload.write('ha')
+  await until(async () =>
+    `${(await send({ port, path: '/metrics' })).body}`.includes('http_requests_in_flight 1'),
+  )
+  const signalled = performance.now()
+  service.child.kill('SIGTERM')
+  await service.logged('draining')
+  const readiness = await send({ port, path: '/readyz' })
+  t.equal(readiness.statusCode, 503, 'it still accepts connections')
+  t.equal(readiness.headers.connection, 'close')
+  await until(() =>
+    send({ port, path: '/livez' }).then(
+      () => false,
+      () => true,
+    ),
+  )
+  t.ok(performance.now() - signalled > 900, 'it has waited for DRAIN_SECONDS')
+  upload.end('lf')
+  const [{ statusCode }] = await once(upload, 'response')
+  t.equal(statusCode, 201)
+  t.match(await service.exit, { code: 0, stderr: '' })
+})
+
+t.test('a second signal ends the process at once, with 1', async (t) => {
+  const service = start(t, { DRAIN_SECONDS: '3600' })
+  await service.port()
+  service.child.kill('SIGTERM')
+  await service.logged('draining')
+  service.child.kill('SIGTERM')
+  t.match(await service.exit, { code: 1 })
+})
+
+t.test('an error that nobody caught is logged and ends the process with 1, without a drain', async (t) => {
+  const bomb = 'data:text/javascript,process.on("SIGWINCH",()=>{throw new Error("boom")})'
+  const service = start(t, { DRAIN_SECONDS: '3600' }, ['--import', bomb])
+  await service.port()
+  service.child.kill('SIGWINCH')
+  t.match(await service.logged('stopping after an error'), { level: 60, err: { message: 'boom' } })
+  t.match(await service.exit, { code: 1 })
+})
+
+t.test('a wrong setting stops the start with one line, and not with 0', async (t) => {
+  const cases: [NodeJS.ProcessEnv, string][] = [
+    [{ PORT: 'abc' }, 'PORT must be an integer from 0 to 65535, not "abc"\n'],
+    [
+      { MAX_OBJECT_BYTES: '-1' },
+      'MAX_OBJECT_BYTES must be an integer from 0 to 1073741824 bytes, not "-1"\n',
+    ],
+    [{ STORAGE_URL: 'foo:' }, 'STORAGE_URL must be memory:, not "foo:"\n'],
+  ]
+  for (const [env, stderr] of cases) {
+    const service = start(t, env)
+    t.strictSame(await service.exit, { code: 1, stderr })
+    t.strictSame(service.lines, [])
+  }
+})
+
+t.test('a port that is taken stops the start with one line, and not with 0', async (t) => {
+  const other = createServer().listen(0, '127.0.0.1')
+  t.after(() => other.close())
+  await once(other, 'listening')
+  const { port } = other.address() as AddressInfo
+  const service = start(t, { PORT: `${port}` })
+  t.match(await service.exit, { code: 1, stderr: '' })
+  t.match(service.lines, [{ level: 60, msg: `listen EADDRINUSE: address already in use 127.0.0.1:${port}` }])
+})
