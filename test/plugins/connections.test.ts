@@ -90,7 +90,7 @@ t.test(
 
 t.test('a refused client that never stops sending is cut off', async (t) => {
   const port = await listen(build(t, { MAX_OBJECT_BYTES: '10' }))
-  const socket = connect(port, '127.0.0.1').on('error', () => {})
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).on('error', () => {})
   socket.resume()
   socket.write(
     'PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 999999999999\r\n\r\n',

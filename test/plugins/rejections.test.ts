@@ -78,11 +78,11 @@ t.test(
     const app = build(t)
     Object.assign(app.server, { headersTimeout: 50, requestTimeout: 50 })
     const port = await listen(app)
-    const timedOut = ['HTTP/1.1 408 Request Timeout', 'request not received in time']
-    t.strictSame(refusal(await exchange(port, 'GET / HTTP/1.1\r\n')), timedOut)
-    t.equal((await scrape(app))['http_requests_rejected_total{reason="timeout"}'], 1)
     const upload = 'PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf'
-    t.strictSame(refusal(await exchange(port, upload)), timedOut)
+    for (const answer of await Promise.all([exchange(port, 'GET / HTTP/1.1\r\n'), exchange(port, upload)])) {
+      t.strictSame(refusal(answer), ['HTTP/1.1 408 Request Timeout', 'request not received in time'])
+    }
+    t.equal((await scrape(app))['http_requests_rejected_total{reason="timeout"}'], 1)
     t.equal((await scrape(app))[requestCount('PUT', '/api/buckets/:id', 408)], 1)
   },
 )
