@@ -15,7 +15,8 @@ LABEL org.opencontainers.image.title="Storage API" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version=$VERSION \
       org.opencontainers.image.revision=$REVISION
-ENV NODE_ENV=production REVISION=$REVISION
+# One thread allocates: more arenas of glibc would only take memory, 3 MB at the start.
+ENV NODE_ENV=production REVISION=$REVISION MALLOC_ARENA_MAX=1
 WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules
@@ -25,5 +26,5 @@ USER 65532:65532
 EXPOSE 5000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --start-interval=1s --retries=3 \
   CMD ["/nodejs/bin/node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 5000}/readyz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-# The rest of the container's memory is for what lies outside V8's heap: the objects' bytes.
-CMD ["--max-old-space-size-percentage=75", "dist/server.js"]
+# A quarter of the memory stays for what lies outside V8's heap; server.ts collects once after the start.
+CMD ["--max-old-space-size-percentage=75", "--expose-gc", "dist/server.js"]

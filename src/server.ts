@@ -49,3 +49,7 @@ app.log.info(
   },
   'listening',
 )
+
+// With `--expose-gc`, as in the image: what the start has left behind would stay resident while there is no
+// load to collect it, 11 MB of 97 MB (`process_resident_memory_bytes`, Node.js 26).
+globalThis.gc?.({ type: 'major', flavor: 'last-resort' })
