@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Sends mixed traffic to a Storage API, and tallies the answers by status code.
+#
+#   BASE_URL=http://localhost:5000 REQUESTS=2000 RATE=100 CONCURRENCY=8 scripts/generate_traffic.sh
+#
+# RATE is in requests a second: slow enough for a graph. Needs bash (3.2 or later) and curl (7.66 or later).
+set -euo pipefail
+
+BASE_URL=${BASE_URL:-http://localhost:5000}
+REQUESTS=${REQUESTS:-2000}
+RATE=${RATE:-100}
+CONCURRENCY=${CONCURRENCY:-8}
+
+# So few ids that most requests find what an earlier one has put.
+IDS=50
+# No setting of MAX_OBJECT_BYTES allows it.
+OVERSIZED_BYTES=$((1024 * 1024 * 1024 + 1))
+
+fail() {
+  echo "generate_traffic: $*" >&2
+  exit 1
+}
+
+[[ $REQUESTS =~ ^[1-9][0-9]*$ ]] || fail "REQUESTS must be a positive integer, not \"$REQUESTS\""
+[[ $RATE =~ ^[1-9][0-9]*$ ]] || fail "RATE must be a positive integer, not \"$RATE\""
+[[ $CONCURRENCY =~ ^[1-9][0-9]{0,2}$ ]] || fail "CONCURRENCY must be an integer from 1 to 999, not \"$CONCURRENCY\""
+curl --silent --fail --max-time 5 --output /dev/null "$BASE_URL/readyz" ||
+  fail "no Storage API is ready at $BASE_URL: start one, or set BASE_URL"
+
+# request METHOD PATH [LINE...]: one request, as lines of a curl configuration.
+request() {
+  local method=$1 path=$2
+  shift 2
+  printf '%s\n' "url = \"$BASE_URL$path\"" "request = $method" path-as-is silent 'output = /dev/null' \
+    'write-out = "%{http_code}\n"' 'max-time = 10' "$@"
+}
+
+# Of 100 requests: 40 PUT, 40 GET, 10 DELETE, 4 of ids that were never put, 2 oversized, 4 odd.
+requests() {
+  local count=$1 i id
+  for ((i = 0; i < count; i++)); do
+    if ((i > 0)); then echo next; fi
+    id=/api/buckets/object-$((RANDOM % IDS))
+    case $((RANDOM % 100)) in
+      [0-9] | [1-3][0-9]) request PUT "$id" "data-binary = \"$RANDOM$RANDOM$RANDOM\"" ;;
+      [4-7][0-9]) request GET "$id" ;;
+      8[0-9]) request DELETE "$id" ;;
+      90 | 91) request GET "/api/buckets/unknown-$RANDOM" ;;
+      92 | 93) request DELETE "/api/buckets/unknown-$RANDOM" ;;
+      94 | 95) request PUT "$id" "header = \"Content-Length: $OVERSIZED_BYTES\"" 'header = "Connection: close"' 'data-binary = "x"' ;;
+      96) request POST "$id" 'data-binary = "x"' ;;
+      97) request GET "/wp-login.php?$RANDOM" ;;
+      98) request GET /api/buckets/%zz ;;
+      99) request HEAD "$id" head ;;
+    esac
+  done
+}
+
+# One curl a second, and no pause after the last.
+send() {
+  local left count
+  for ((left = REQUESTS; left > 0; left -= RATE)); do
+    count=$((left < RATE ? left : RATE))
+    if ((left > RATE)); then sleep 1 & fi
+    requests "$count" | curl --parallel --parallel-max "$CONCURRENCY" --no-progress-meter --config - || true
+    wait
+  done
+}
+
+tally=()
+answered=0
+while read -r status; do
+  status=$((10#$status))
+  tally[status]=$((${tally[status]:-0} + 1))
+  answered=$((answered + 1))
+  if ((answered % 50 == 0 || answered == REQUESTS)); then printf '\r%d of %d' "$answered" "$REQUESTS" >&2; fi
+done < <(send)
+echo >&2
+
+for status in "${!tally[@]}"; do
+  if ((status == 0)); then echo "no answer: ${tally[0]}"; else echo "$status: ${tally[status]}"; fi
+done
+((answered == REQUESTS && ${tally[0]:-0} == 0)) || fail "$((REQUESTS - answered + ${tally[0]:-0})) of $REQUESTS requests got no answer"
