@@ -68,7 +68,14 @@ function createConnections() {
   }
 
   return {
+    open,
+
     whenIdle,
+
+    /** Destroys the connections on which no request is under way. */
+    destroyIdle(): void {
+      for (const [socket, { current }] of connections) if (current === undefined) socket.destroy()
+    },
 
     /** Begins a request: `start` runs when it is the connection's turn. */
     enter(socket: Socket, reply: FastifyReply, start: () => void): void {
@@ -119,6 +126,7 @@ declare module 'fastify' {
 const plugin: FastifyPluginAsync = async (app) => {
   const connections = createConnections()
   app.decorate('connections', connections)
+  app.server.on('connection', (socket: Socket) => connections.open(socket))
   app.addHook('onRequest', (request, reply, done) => connections.enter(request.raw.socket, reply, done))
   app.addHook('onResponse', (request, _reply, done) => {
     connections.leave(request.raw.socket)

@@ -1,4 +1,5 @@
-import { type FastifyPluginAsyncTypebox, Type } from '@fastify/type-provider-typebox'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
 import { ErrorBody, shuttingDown } from '../errors.ts'
 
 const Status = Type.Object({ status: Type.Literal('ok') })

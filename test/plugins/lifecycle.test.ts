@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
+import { connect } from 'node:net'
 import t from 'tap'
 import { build, listen, send, until } from '../helper.ts'
 
@@ -52,4 +53,38 @@ t.test('an answer that has begun when the drain begins is finished', async (t) =
   let bytes = 0
   for await (const chunk of response) bytes += chunk.length
   t.equal(bytes, 50_000_000)
+})
+
+t.test('closing loses no request: each is answered, or its connection is refused', async (t) => {
+  const app = build(t)
+  const port = await listen(app)
+  let answers = 0
+  const clients = Array.from({ length: 64 }, async () => {
+    while (true) {
+      const statusCode = await send({ port, path: '/livez' }).then(
+        (answer) => answer.statusCode,
+        (error) => error.code,
+      )
+      if (statusCode === 'ECONNREFUSED') return 'refused'
+      if (statusCode !== 200) return statusCode
+      answers++
+    }
+  })
+  await until(() => answers > 200)
+  app.drain()
+  await app.close()
+  t.strictSame(await Promise.all(clients), Array(64).fill('refused'))
+})
+
+t.test('a connection that sends no request does not keep the process', async (t) => {
+  const app = build(t)
+  const port = await listen(app)
+  const idle = connect(port, '127.0.0.1')
+  const slow = connect(port, '127.0.0.1')
+  slow.write('GET /livez HTTP/1.1\r\n')
+  const closed = Promise.all([once(idle.resume(), 'close'), once(slow.resume(), 'close')])
+  await Promise.all([once(idle, 'connect'), once(slow, 'connect')])
+  await app.close()
+  await closed
+  t.pass()
 })

@@ -1,0 +1,43 @@
+import { execFile, spawnSync } from 'node:child_process'
+import { promisify } from 'node:util'
+import t from 'tap'
+
+const run = promisify(execFile)
+
+/** Runs docker, and returns what it prints. */
+export async function docker(...args: string[]): Promise<string> {
+  const { stdout } = await run('docker', args, { maxBuffer: 2 ** 30 })
+  return stdout.trim()
+}
+
+/** Variables of a stack beside the one that a developer may have running: its own name, and free ports. */
+const ENV = {
+  ...process.env,
+  COMPOSE_PROJECT_NAME: 'storage-api-e2e',
+  STORAGE_API_PORT: '0',
+  PROMETHEUS_PORT: '0',
+  GRAFANA_PORT: '0',
+}
+
+/** Runs docker compose on the repository's compose.yaml, with these variables besides. */
+export async function compose(args: string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
+  const { stdout } = await run('docker', ['compose', ...args], {
+    env: { ...ENV, ...env },
+    maxBuffer: 2 ** 30,
+  })
+  return stdout.trim()
+}
+
+/** Where a port of a service is published, as a URL. */
+export async function published(service: string, port: number): Promise<string> {
+  return `http://${await compose(['port', service, String(port)])}`
+}
+
+/** Skips the file, and says why, where a tool is missing; in CI that is a failure. */
+export function requireTool(tool: string, ...args: string[]): void {
+  const { status } = spawnSync(tool, args)
+  if (status === 0) return
+  if (process.env.CI !== undefined) throw new Error(`CI needs ${tool}`)
+  t.plan(0, `skipped: no ${tool}`)
+  process.exit()
+}

@@ -1,0 +1,57 @@
+/**
+ * Loads a Storage API with 64 connections until nothing listens any more, at most for a minute, and prints what
+ * became of the requests as one line of JSON. Needs nothing but Node.js: it runs in the network of the container
+ * that it loads, so that no proxy stands between.
+ */
+import { Agent, type IncomingMessage, request } from 'node:http'
+
+const CONNECTIONS = 64
+const deadline = Date.now() + 60_000
+const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS })
+
+const result = {
+  /** Complete answers, by status code. */
+  answers: {} as Record<string, number>,
+  /** Answers that closed their connection. */
+  closing: 0,
+  /** Requests on a connection that was there, or had been accepted, and that got no complete answer. */
+  lost: [] as string[],
+  /** Connections that were refused. */
+  refused: 0,
+}
+
+/** One request; false when nothing listens any more. */
+function exchange(method: string, path: string, body?: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const fail = ({ code }: NodeJS.ErrnoException) => {
+      if (code === 'ECONNREFUSED') result.refused++
+      else result.lost.push(`${method} ${code}`)
+      resolve(code !== 'ECONNREFUSED')
+    }
+    const outgoing = request({ host: '127.0.0.1', port: 5000, method, path, agent })
+    outgoing.once('error', fail)
+    outgoing.once('response', (response: IncomingMessage) => {
+      response.once('error', fail).resume()
+      response.once('end', () => {
+        const status = String(response.statusCode)
+        result.answers[status] = (result.answers[status] ?? 0) + 1
+        if (response.headers.connection === 'close') result.closing++
+        resolve(true)
+      })
+    })
+    outgoing.end(body)
+  })
+}
+
+async function worker(id: number): Promise<void> {
+  const path = `/api/buckets/${id}`
+  const body = 'x'.repeat(10_000)
+  while (Date.now() < deadline) {
+    if (!(await exchange('PUT', path, body))) return
+    if (!(await exchange('GET', path))) return
+  }
+}
+
+console.log('loading')
+await Promise.all(Array.from({ length: CONNECTIONS }, (_, id) => worker(id)))
+console.log(JSON.stringify(result))

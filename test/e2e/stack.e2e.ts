@@ -1,0 +1,286 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { compose, docker, published, requireTool } from './docker.ts'
+
+requireTool('docker', 'compose', 'version')
+requireTool('promtool', '--version')
+
+const NODE_IMAGE = 'node:26-trixie-slim'
+const BASE_IMAGE = 'gcr.io/distroless/nodejs26-debian13:nonroot'
+
+await compose(['down', '--volumes', '--remove-orphans'])
+await compose(['build', 'storage_api'])
+await compose(['up', '--detach', '--wait', 'storage_api', 'prometheus'], {
+  DRAIN_SECONDS: '3',
+  LOG_LEVEL: 'debug',
+})
+t.after(() => compose(['down', '--volumes']))
+
+const container = await compose(['ps', '--quiet', 'storage_api'])
+const [inspected] = JSON.parse(await docker('inspect', container))
+const api = await published('storage_api', 5000)
+const prometheus = await published('prometheus', 9090)
+
+/** Evaluates JavaScript inside the container of the service, in its own user and sandbox. */
+async function inContainer(script: string): Promise<unknown> {
+  return JSON.parse(
+    await docker('exec', container, '/nodejs/bin/node', '--input-type=module', '--eval', script),
+  )
+}
+
+interface Sample {
+  metric: Record<string, string>
+  value: [number, string]
+}
+
+/** An instant query, at Prometheus itself. */
+async function query(promql: string): Promise<Sample[]> {
+  const response = await fetch(`${prometheus}/api/v1/query`, {
+    method: 'POST',
+    body: new URLSearchParams({ query: promql }),
+  })
+  const { status, data, error } = (await response.json()) as {
+    status: string
+    data: { result: Sample[] }
+    error: string
+  }
+  if (status !== 'success') throw new Error(`${promql}: ${error}`)
+  return data.result
+}
+
+/** Asks again each second until the answer will do, for half a minute: Prometheus scrapes every 5 seconds. */
+async function eventually<T>(ask: () => Promise<T>, enough: (answer: T) => boolean): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    const answer = await ask()
+    if (enough(answer) || attempt === 30) return answer
+    await sleep(1000)
+  }
+}
+
+t.test('an idle service is small: below 90 MB resident', async (t) => {
+  const page = await (await fetch(`${api}/metrics`)).text()
+  const bytes = Number(/^process_resident_memory_bytes (\d+)$/m.exec(page)?.[1])
+  t.ok(bytes > 0 && bytes < 90e6, `${bytes} bytes`)
+})
+
+t.test('the service answers within 1 second of its start, and is healthy within 10', async (t) => {
+  const started = Date.parse(inspected.State.StartedAt)
+  const lines = (await docker('logs', container)).split('\n').map((line) => JSON.parse(line))
+  const listening = lines.find(({ msg }) => msg === 'listening').time - started
+  t.ok(listening < 1000, `listening after ${listening} ms`)
+  t.equal(inspected.State.Health.Status, 'healthy')
+  const healthy =
+    Date.parse(inspected.State.Health.Log.find((probe: { ExitCode: number }) => probe.ExitCode === 0).End) -
+    started
+  t.ok(healthy < 10_000, `healthy after ${healthy} ms`)
+})
+
+t.test('the image adds less than 25 MB to its base, and says what it is', async (t) => {
+  const [image] = JSON.parse(await docker('image', 'inspect', inspected.Image))
+  const [base] = JSON.parse(await docker('image', 'inspect', BASE_IMAGE))
+  t.ok(image.Size - base.Size < 25e6, `${image.Size - base.Size} bytes`)
+  t.match(image.Config.Labels, {
+    'org.opencontainers.image.title': 'Storage API',
+    'org.opencontainers.image.version': JSON.parse(readFileSync('package.json', 'utf8')).version,
+    'org.opencontainers.image.revision': 'unknown',
+  })
+})
+
+t.test(
+  'in the container: a user of no privileges, no capabilities, no shell, nothing to write to',
+  async (t) => {
+    const found = (await inContainer(`
+    import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+    const writable = [], shells = []
+    function walk(directory) {
+      try { writeFileSync(directory + '/written', 'x'); writable.push(directory) } catch {}
+      let entries = []
+      try { entries = readdirSync(directory, { withFileTypes: true }) } catch {}
+      for (const entry of entries) {
+        const path = (directory === '/' ? '' : directory) + '/' + entry.name
+        if (/^(ba|da|z|c|k|a)?sh$|^busybox$/.test(entry.name)) shells.push(path)
+        if (entry.isDirectory() && path !== '/proc' && path !== '/sys') walk(path)
+      }
+    }
+    walk('/')
+    const status = readFileSync('/proc/1/status', 'utf8')
+    const field = (name) => status.match(new RegExp(name + ':\\\\s*(.*)'))[1].split('\\t')
+    console.log(JSON.stringify({ writable, shells, uids: field('Uid'), gids: field('Gid'), capabilities: [...field('CapEff'), ...field('CapBnd')], noNewPrivileges: field('NoNewPrivs') }))
+  `)) as Record<string, string[]>
+    t.strictSame(found, {
+      writable: [],
+      shells: [],
+      uids: Array(4).fill('65532'),
+      gids: Array(4).fill('65532'),
+      capabilities: Array(2).fill('0000000000000000'),
+      noNewPrivileges: ['1'],
+    })
+    await t.rejects(docker('exec', container, 'sh', '-c', 'true'))
+  },
+)
+
+t.test('ports are published to this machine only, unless BIND_ADDRESS says otherwise', async (t) => {
+  for (const [env, expected] of [
+    [{}, '127.0.0.1'],
+    [{ BIND_ADDRESS: '0.0.0.0' }, '0.0.0.0'],
+  ] as const) {
+    const { services } = JSON.parse(await compose(['config', '--format', 'json'], env))
+    t.strictSame(Object.keys(services).sort(), ['grafana', 'prometheus', 'storage_api'])
+    for (const { ports } of Object.values<{ ports: { host_ip: string }[] }>(services)) {
+      t.strictSame(
+        ports.map(({ host_ip }) => host_ip),
+        [expected],
+      )
+    }
+  }
+})
+
+t.test('the whole file is valid with nothing set, every service hardened, every image pinned', async (t) => {
+  const { services } = JSON.parse(await compose(['config', '--format', 'json']))
+  for (const [name, service] of Object.entries<Record<string, unknown>>(services)) {
+    t.match(
+      service,
+      { read_only: true, cap_drop: ['ALL'], security_opt: ['no-new-privileges:true'], mem_limit: String },
+      name,
+    )
+    t.match(service.image, /:v?\d+\.\d+\.\d+$/, name)
+  }
+})
+
+t.test('Grafana has an administrator only when a password was given', async (t) => {
+  const environment = async (env: NodeJS.ProcessEnv) =>
+    JSON.parse(await compose(['config', '--format', 'json'], env)).services.grafana.environment
+  t.match(await environment({}), {
+    GF_SECURITY_ADMIN_PASSWORD: '',
+    GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION: '',
+  })
+  t.match(readFileSync('compose/grafana/grafana.ini', 'utf8'), /^disable_initial_admin_creation = true$/m)
+  t.match(await environment({ GRAFANA_ADMIN_PASSWORD: 'given' }), {
+    GF_SECURITY_ADMIN_PASSWORD: 'given',
+    GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION: 'false',
+  })
+})
+
+t.test('a wrong setting stops the container with one line, and not with 0', async (t) => {
+  const { status, stdout, stderr } = spawnSync(
+    'docker',
+    ['run', '--rm', '--env', 'PORT=abc', inspected.Image],
+    { encoding: 'utf8' },
+  )
+  t.match(
+    { status, stdout, stderr },
+    { status: 1, stdout: '', stderr: 'PORT must be an integer from 0 to 65535, not "abc"\n' },
+  )
+})
+
+t.test(
+  'Prometheus scrapes the service, and tells its traffic apart by method, path and status code',
+  async (t) => {
+    const { status, stderr } = spawnSync('scripts/generate_traffic.sh', {
+      env: { ...process.env, BASE_URL: api },
+      encoding: 'utf8',
+    })
+    t.equal(status, 0, stderr)
+
+    const targets = await (await fetch(`${prometheus}/api/v1/targets`)).json()
+    t.match((targets as { data: unknown }).data, {
+      activeTargets: [{ scrapeUrl: 'http://storage_api:5000/metrics', health: 'up' }],
+    })
+
+    const promql = 'sum by (method, path, status_code) (rate(http_request_duration_seconds_count[1m])) > 0'
+    const expected = ['PUT 201', 'PUT 204', 'GET 200', 'GET 404', 'DELETE 204', 'DELETE 404']
+    const seen = (samples: Sample[]) =>
+      samples
+        .filter(({ metric }) => metric.path === '/api/buckets/:id')
+        .map(({ metric }) => `${metric.method} ${metric.status_code}`)
+    const samples = await eventually(
+      () => query(promql),
+      (samples) => expected.every((labels) => seen(samples).includes(labels)),
+    )
+    for (const labels of expected) t.ok(seen(samples).includes(labels), labels)
+    t.notOk(
+      samples.some(({ metric }) => metric.status_code?.startsWith('5')),
+      'no 5xx',
+    )
+    t.strictSame(
+      new Set(samples.map(({ metric }) => metric.path)),
+      new Set(['/api/buckets/:id', 'unmatched']),
+    )
+  },
+)
+
+t.test('each query of the dashboard returns data', async (t) => {
+  const dashboard = JSON.parse(readFileSync('compose/grafana/dashboards/storage-api.json', 'utf8'))
+  t.equal(dashboard.title, 'Storage API')
+  t.strictSame(
+    dashboard.panels.slice(0, 2).map(({ title }: { title: string }) => title),
+    ['Average HTTP Request Duration', 'HTTP Status Codes'],
+  )
+  const values: Record<string, string> = { $job: '.+', $instance: '.+', $__rate_interval: '1m' }
+  for (const { title, targets } of dashboard.panels) {
+    for (const { expr } of targets) {
+      const promql = expr.replace(/\$\w+/g, (variable: string) => values[variable])
+      const samples = await eventually(
+        () => query(promql),
+        (samples) => samples.length > 0,
+      )
+      t.ok(samples.length > 0, `${title}: ${promql}`)
+    }
+  }
+  for (const { name, definition } of dashboard.templating.list) {
+    if (definition === undefined) continue
+    const [, selector, label] = /^label_values\((.*), (\w+)\)$/.exec(definition) as unknown as [
+      string,
+      string,
+      string,
+    ]
+    const samples = await query(selector.replace('$job', '.+'))
+    t.ok(samples[0]?.metric[label], `variable ${name}: ${definition}`)
+  }
+})
+
+t.test('promtool accepts the configuration and the live page, which stays small', async (t) => {
+  const page = await (await fetch(`${api}/metrics`)).text()
+  const metrics = spawnSync('promtool', ['check', 'metrics'], { input: page, encoding: 'utf8' })
+  t.equal(metrics.status, 0, metrics.stderr)
+  const config = spawnSync('promtool', ['check', 'config', 'compose/prometheus/prometheus.yml'], {
+    encoding: 'utf8',
+  })
+  t.equal(config.status, 0, config.stderr)
+  t.ok(page.length < 150_000, `${page.length} bytes`)
+  const series = page.split('\n').filter((line) => line !== '' && !line.startsWith('#')).length
+  t.ok(series < 1000, `${series} series`)
+})
+
+t.test('SIGTERM under load of 64 connections: exit 0 after the drain, no answer lost', async (t) => {
+  const load = spawn('docker', [
+    ...['run', '--rm', '--network', `container:${container}`, '--volume', `${import.meta.dirname}:/e2e:ro`],
+    ...[NODE_IMAGE, 'node', '/e2e/load.ts'],
+  ])
+  let printed = ''
+  load.stdout.on('data', (chunk) => {
+    printed += chunk
+  })
+  load.stderr.pipe(process.stderr)
+  const finished = once(load, 'close')
+  await once(load.stdout, 'data')
+  await sleep(1000)
+  const signalled = Date.now()
+  await compose(['stop', 'storage_api'])
+  const seconds = (Date.now() - signalled) / 1000
+  await finished
+  const result = JSON.parse(printed.split('\n')[1] as string)
+
+  const [{ State }] = JSON.parse(await docker('inspect', container))
+  t.equal(State.ExitCode, 0)
+  t.ok(seconds >= 3 && seconds < 6, `stopped ${seconds} s after SIGTERM, DRAIN_SECONDS is 3`)
+  t.strictSame(
+    Object.keys(result.answers),
+    ['200', '201', '204'].filter((status) => result.answers[status]),
+  )
+  t.ok(result.closing > 64, `${result.closing} answers closed their connection`)
+  t.strictSame(result.lost, [], `${JSON.stringify(result.answers)}, refused ${result.refused}`)
+})
