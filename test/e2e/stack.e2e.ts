@@ -66,16 +66,35 @@ t.test('an idle service is small: below 90 MB resident', async (t) => {
   t.ok(bytes > 0 && bytes < 90e6, `${bytes} bytes`)
 })
 
-t.test('the service answers within 1 second of its start, and is healthy within 10', async (t) => {
-  const started = Date.parse(inspected.State.StartedAt)
-  const lines = (await docker('logs', container)).split('\n').map((line) => JSON.parse(line))
-  const listening = lines.find(({ msg }) => msg === 'listening').time - started
-  t.ok(listening < 1000, `listening after ${listening} ms`)
+t.test('the service listens within 1 second of its start, the median of three', async (t) => {
+  const milliseconds: number[] = []
+  for (let start = 0; start < 3; start++) {
+    const id = await docker(
+      'run',
+      '--detach',
+      '--memory',
+      '512m',
+      '--env',
+      'DRAIN_SECONDS=0',
+      inspected.Image,
+    )
+    const listening = await eventually(
+      () => docker('logs', id),
+      (logs) => logs.includes('"listening"'),
+    )
+    const started = Date.parse(await docker('inspect', '--format', '{{.State.StartedAt}}', id))
+    milliseconds.push(JSON.parse(listening).time - started)
+    await docker('rm', '--force', id)
+  }
+  const [, median] = milliseconds.sort((a, b) => a - b)
+  t.ok((median as number) < 1000, `${milliseconds} ms`)
+})
+
+t.test('the service is healthy within 10 seconds of its start', async (t) => {
   t.equal(inspected.State.Health.Status, 'healthy')
-  const healthy =
-    Date.parse(inspected.State.Health.Log.find((probe: { ExitCode: number }) => probe.ExitCode === 0).End) -
-    started
-  t.ok(healthy < 10_000, `healthy after ${healthy} ms`)
+  const probe = inspected.State.Health.Log.find(({ ExitCode }: { ExitCode: number }) => ExitCode === 0)
+  const milliseconds = Date.parse(probe.End) - Date.parse(inspected.State.StartedAt)
+  t.ok(milliseconds < 10_000, `${milliseconds} ms`)
 })
 
 t.test('the image adds less than 25 MB to its base, and says what it is', async (t) => {
