@@ -37,12 +37,13 @@ function start(t: Test, env: NodeJS.ProcessEnv = {}, args: string[] = []) {
 }
 
 t.test('the start is one log line: version, revision, address, engine, limits', async (t) => {
-  const service = start(t, {
+  const env = {
     REVISION: '0a1b2c3',
     MAX_OBJECT_BYTES: '10',
     MAX_STORE_BYTES: '1000',
     DRAIN_SECONDS: '0',
-  })
+  }
+  const service = start(t, env, ['--expose-gc'])
   const line = await service.logged('listening')
   t.match(line, {
     level: 30,

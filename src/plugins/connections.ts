@@ -29,7 +29,8 @@ export function lingeringClose(socket: Socket): void {
 }
 
 function createConnections() {
-  const connections = new Map<Socket, Connection>()
+  const connections = new WeakMap<Socket, Connection>()
+  const sockets = new Set<Socket>()
   const listeners: AbortListener[] = []
 
   function open(socket: Socket): Connection {
@@ -45,6 +46,11 @@ function createConnections() {
       connections.delete(socket)
     })
     return connection
+  }
+
+  /** The replies that are under way, at most one a connection. */
+  function replies(): FastifyReply[] {
+    return [...sockets].flatMap((socket) => connections.get(socket)?.current ?? [])
   }
 
   function abort(socket: Socket, statusCode: number): void {
@@ -68,14 +74,19 @@ function createConnections() {
   }
 
   return {
-    open,
+    /** Takes note of a connection that the server has accepted. */
+    accept(socket: Socket): void {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+    },
+
+    /** Destroys the accepted connections on which no request is under way. */
+    destroyIdle(): void {
+      for (const socket of sockets) if (connections.get(socket)?.current === undefined) socket.destroy()
+    },
 
     whenIdle,
-
-    /** Destroys the connections on which no request is under way. */
-    destroyIdle(): void {
-      for (const [socket, { current }] of connections) if (current === undefined) socket.destroy()
-    },
+    replies,
 
     /** Begins a request: `start` runs when it is the connection's turn. */
     enter(socket: Socket, reply: FastifyReply, start: () => void): void {
@@ -109,11 +120,6 @@ function createConnections() {
     current(socket: Socket): FastifyReply | undefined {
       return connections.get(socket)?.current
     },
-
-    /** The replies that are under way, at most one a connection. */
-    replies(): FastifyReply[] {
-      return [...connections.values()].flatMap(({ current }) => current ?? [])
-    },
   }
 }
 
@@ -126,7 +132,7 @@ declare module 'fastify' {
 const plugin: FastifyPluginAsync = async (app) => {
   const connections = createConnections()
   app.decorate('connections', connections)
-  app.server.on('connection', (socket: Socket) => connections.open(socket))
+  app.server.on('connection', (socket: Socket) => connections.accept(socket))
   app.addHook('onRequest', (request, reply, done) => connections.enter(request.raw.socket, reply, done))
   app.addHook('onResponse', (request, _reply, done) => {
     connections.leave(request.raw.socket)
