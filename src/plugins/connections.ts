@@ -28,6 +28,24 @@ export function lingeringClose(socket: Socket): void {
   socket.once('close', () => clearTimeout(linger))
 }
 
+const ignore = () => {}
+
+/**
+ * Pauses a socket for good. Node.js's parser takes the bytes past the stream until there is a listener for data,
+ * and resumes the stream at the end of every request that it has parsed.
+ */
+function stopReading(socket: Socket): void {
+  if (Object.hasOwn(socket, 'resume')) return
+  socket.on('data', ignore).pause()
+  socket.resume = () => socket
+}
+
+function startReading(socket: Socket): void {
+  if (!Object.hasOwn(socket, 'resume')) return
+  Reflect.deleteProperty(socket, 'resume')
+  socket.off('data', ignore).resume()
+}
+
 function createConnections() {
   const connections = new WeakMap<Socket, Connection>()
   const sockets = new Set<Socket>()
@@ -59,6 +77,7 @@ function createConnections() {
     for (const listener of listeners) listener(connection.current, statusCode)
     connection.current = undefined
     connection.waiting = []
+    startReading(socket)
   }
 
   /** Runs `start` when the requests that came before on this connection have ended: at once, if there are none. */
@@ -68,7 +87,7 @@ function createConnections() {
       start()
     } else {
       // What has been read already waits; no more is read, so that waiting requests stay bounded.
-      socket.pause()
+      stopReading(socket)
       connection.waiting.push(start)
     }
   }
@@ -104,7 +123,7 @@ function createConnections() {
       connection.current = undefined
       const next = connection.waiting.shift()
       if (next === undefined) return
-      if (connection.waiting.length === 0) socket.resume()
+      if (connection.waiting.length === 0) startReading(socket)
       next()
     },
 

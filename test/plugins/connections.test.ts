@@ -58,7 +58,9 @@ t.test('while a request takes its time, no more are read than had arrived with i
   const gate = Promise.withResolvers<string>()
   app.get('/slow', () => gate.promise)
   let read = 0
-  app.server.on('request', () => read++)
+  app.server.on('request', () => {
+    read++
+  })
   const socket = connect(await listen(app), '127.0.0.1')
   let answers = 0
   socket.on('data', (chunk) => {
