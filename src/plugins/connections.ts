@@ -36,14 +36,15 @@ const ignore = () => {}
  */
 function stopReading(socket: Socket): void {
   if (Object.hasOwn(socket, 'resume')) return
-  socket.on('data', ignore).pause()
+  if (socket.listenerCount('data', ignore) === 0) socket.once('data', ignore)
+  socket.pause()
   socket.resume = () => socket
 }
 
 function startReading(socket: Socket): void {
   if (!Object.hasOwn(socket, 'resume')) return
   Reflect.deleteProperty(socket, 'resume')
-  socket.off('data', ignore).resume()
+  socket.resume()
 }
 
 function createConnections() {
