@@ -7,8 +7,8 @@ import fp from 'fastify-plugin'
 const QUIET_TURNS = 10
 const MAX_STOPPING_MS = 1000
 
-/** How long a connection that is open when the listening ends may take to send its request, in milliseconds. */
-const LAST_REQUEST_MS = 500
+/** How often connections without a request are closed once the listening has ended, in milliseconds. */
+const IDLE_MS = 500
 
 function createLifecycle() {
   return { draining: false }
@@ -57,7 +57,8 @@ const plugin: FastifyPluginAsync = async (app) => {
     stopping = stopListening(app.server)
     await stopping
     stopping = undefined
-    setTimeout(() => app.connections.destroyIdle(), LAST_REQUEST_MS).unref()
+    const timer = setInterval(() => app.connections.destroyIdle(), IDLE_MS)
+    app.server.once('close', () => clearInterval(timer))
   })
 
   app.decorate('drain', () => {
