@@ -23,7 +23,7 @@ const drainMs = config.DRAIN_SECONDS * 1000
 closeWithGrace({ delay: drainMs + FINISH_MS, logger: app.log }, async ({ signal, err }) => {
   if (err !== undefined) app.log.fatal({ err }, 'stopping after an error')
   else app.log.info({ signal, drainSeconds: config.DRAIN_SECONDS }, 'draining')
-  app.drain()
+  app.lifecycle.drain()
   if (err === undefined) await sleep(drainMs)
   await app.close()
   app.log.info('stopped')

@@ -10,10 +10,6 @@ const MAX_STOPPING_MS = 1000
 /** How often connections without a request are closed once the listening has ended, in milliseconds. */
 const IDLE_MS = 500
 
-function createLifecycle() {
-  return { draining: false }
-}
-
 /**
  * Stops listening when no connection waits in the kernel's queue: closing resets those, after their clients have
  * sent their requests.
@@ -28,7 +24,7 @@ async function stopListening(server: Server): Promise<void> {
   for (let quietTurns = 0; quietTurns < QUIET_TURNS && performance.now() < deadline; quietTurns++) {
     await sleep(1)
     await setImmediate()
-    if (accepted) quietTurns = 0
+    if (accepted) quietTurns = -1
     accepted = false
   }
   server.close()
@@ -36,16 +32,16 @@ async function stopListening(server: Server): Promise<void> {
 
 declare module 'fastify' {
   interface FastifyInstance {
-    lifecycle: ReturnType<typeof createLifecycle>
-    /** Begins to send clients away: not ready any more, and `Connection: close` on every answer. */
-    drain: () => void
+    lifecycle: {
+      /** Whether this process wants no more traffic. */
+      readonly draining: boolean
+      /** Begins to send clients away: not ready any more, and `Connection: close` on every answer. */
+      drain(): void
+    }
   }
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
-  const lifecycle = createLifecycle()
-  app.decorate('lifecycle', lifecycle)
-
   // Requests wait for the few milliseconds that it takes: each answer would bring its client back into the queue.
   let stopping: Promise<void> | undefined
   app.addHook('onRequest', (_request, _reply, done) => {
@@ -61,15 +57,19 @@ const plugin: FastifyPluginAsync = async (app) => {
     app.server.once('close', () => clearInterval(timer))
   })
 
-  app.decorate('drain', () => {
-    lifecycle.draining = true
-    for (const reply of app.connections.replies()) {
-      if (!reply.raw.headersSent) reply.raw.setHeader('connection', 'close')
-    }
-    // Ahead of Fastify's own listener, and costs nothing until now.
-    app.server.prependListener('request', (_request, response) => response.setHeader('connection', 'close'))
-  })
+  const lifecycle = {
+    draining: false,
+    drain() {
+      lifecycle.draining = true
+      for (const reply of app.connections.replies()) {
+        if (!reply.raw.headersSent) reply.raw.setHeader('connection', 'close')
+      }
+      // Ahead of Fastify's own listener, and costs nothing until now.
+      app.server.prependListener('request', (_request, response) => response.setHeader('connection', 'close'))
+    },
+  }
+  app.decorate('lifecycle', lifecycle)
 }
 
-/** Says whether this process still wants traffic: `lifecycle.draining`, which `drain` sets. */
+/** Sends clients away when the process is to end, and stops listening without losing one. Decorates `lifecycle`. */
 export default fp(plugin, { name: 'lifecycle', dependencies: ['connections'] })

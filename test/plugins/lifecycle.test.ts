@@ -17,7 +17,7 @@ t.test(
     const upload = request({ host: '127.0.0.1', port, path: '/api/buckets/a', method: 'PUT', headers, agent })
     upload.write('ha')
     await until(() => app.connections.replies().length === 1)
-    app.drain()
+    app.lifecycle.drain()
 
     const answers: [string, number][] = [
       ['/readyz', 503],
@@ -49,7 +49,7 @@ t.test('an answer that has begun when the drain begins is finished', async (t) =
   await send({ port, path: '/api/buckets/large', method: 'PUT' }, Buffer.alloc(50_000_000))
   const download = request({ host: '127.0.0.1', port, path: '/api/buckets/large', agent: false }).end()
   const [response] = await once(download, 'response')
-  app.drain()
+  app.lifecycle.drain()
   let bytes = 0
   for await (const chunk of response) bytes += chunk.length
   t.equal(bytes, 50_000_000)
@@ -71,7 +71,7 @@ t.test('closing loses no request: each is answered, or its connection is refused
     }
   })
   await until(() => answers > 200)
-  app.drain()
+  app.lifecycle.drain()
   await app.close()
   t.strictSame(await Promise.all(clients), Array(64).fill('refused'))
 })
