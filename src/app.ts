@@ -22,6 +22,9 @@ const REQUEST_TIMEOUT_MS = 120_000
 const HEADERS_TIMEOUT_MS = 15_000
 const TIMEOUT_CHECK_INTERVAL_MS = 5_000
 
+/** How long a connection may make no progress during a request or its answer, in milliseconds. */
+const STALL_TIMEOUT_MS = 60_000
+
 /** Requests are logged at debug: at info a log line would cost more than the request. */
 class RequestLog extends LogController {
   override incomingRequest(request: FastifyRequest): void {
@@ -48,6 +51,7 @@ export function buildApp(
     frameworkErrors: answerBadUrl,
     clientErrorHandler: answerClientError,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionTimeout: STALL_TIMEOUT_MS,
     return503OnClosing: false,
     // No URL is longer, so that the router refuses no id for its length: the route does, after the hooks.
     routerOptions: { maxParamLength: MAX_HEADER_BYTES },

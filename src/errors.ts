@@ -37,12 +37,7 @@ export const objectTooLarge = (maxBytes: number) =>
 
 export const storeFull = () => new HttpError(507, 'store full: delete objects or store smaller ones')
 
-/** A class, for `@fastify/under-pressure` makes its own. */
-export class OverloadedError extends HttpError {
-  constructor() {
-    super(503, 'overloaded: retry later')
-  }
-}
+export const overloaded = () => new HttpError(503, 'overloaded: retry later')
 
 export const shuttingDown = () => new HttpError(503, 'shutting down')
 

@@ -5,6 +5,15 @@ import type { Store } from './store/store.ts'
 /** The first allocation for a body whose length is not known, in bytes. */
 const FIRST_CAPACITY_BYTES = 64 * 1024
 
+/** A buffer, or undefined where the machine has no memory for it. */
+function allocate(bytes: number): Buffer | undefined {
+  try {
+    return Buffer.allocUnsafeSlow(bytes)
+  } catch {
+    return undefined
+  }
+}
+
 /**
  * Reads a request's body into one buffer of its own, of exactly its length, reserved from the store as it grows.
  *
@@ -25,7 +34,7 @@ export function receive(
   store: Pick<Store, 'reserve' | 'release'>,
 ): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    let buffer = Buffer.allocUnsafeSlow(0)
+    let buffer: Buffer = Buffer.allocUnsafeSlow(0)
     let length = 0
 
     const declared = Number(request.headers['content-length'] ?? 0)
@@ -36,7 +45,11 @@ export function receive(
 
     function grow(capacity: number): boolean {
       if (!store.reserve(capacity)) return false
-      const grown = Buffer.allocUnsafeSlow(capacity)
+      const grown = allocate(capacity)
+      if (grown === undefined) {
+        store.release(capacity)
+        return false
+      }
       buffer.copy(grown, 0, 0, length)
       store.release(buffer.length)
       buffer = grown

@@ -8,6 +8,9 @@ const CLIENT_CLOSED_REQUEST = 499
 /** How long the rest of a request that has its answer is read and thrown away before its connection closes. */
 const LINGER_MS = 2000
 
+/** The most pipelined requests that may wait in all, at 3 kB each: one more, and its connection is closed. */
+const MAX_WAITING = 10_000
+
 /** Told of a request that ended without `onResponse`, and the status code it counts as. */
 type AbortListener = (reply: FastifyReply, statusCode: number) => void
 
@@ -15,6 +18,8 @@ interface Connection {
   current: FastifyReply | undefined
   /** Pipelined requests that wait for the current one, in order. */
   waiting: (() => void)[]
+  /** After an answer with `Connection: close`: nothing more is acted on (RFC 9112 section 9.6). */
+  closing: boolean
 }
 
 /**
@@ -23,7 +28,9 @@ interface Connection {
  */
 export function lingeringClose(socket: Socket): void {
   socket.end()
-  socket.resume()
+  startReading(socket)
+  // What still comes is thrown away before the parser sees it, which would act on it.
+  socket.on('data', ignore).removeAllListeners('data').on('data', ignore).resume()
   const linger = setTimeout(() => socket.destroy(), LINGER_MS)
   socket.once('close', () => clearTimeout(linger))
 }
@@ -48,15 +55,18 @@ function startReading(socket: Socket): void {
 }
 
 function createConnections() {
+  let waiting = 0
   const connections = new WeakMap<Socket, Connection>()
   const sockets = new Set<Socket>()
   const listeners: AbortListener[] = []
 
   function open(socket: Socket): Connection {
-    const connection: Connection = { current: undefined, waiting: [] }
+    const connection: Connection = { current: undefined, waiting: [], closing: false }
     connections.set(socket, connection)
     // What Node.js calls after an answer with `Connection: close`.
     socket.destroySoon = () => {
+      connection.closing = true
+      forget(connection)
       if (connection.current?.request.raw.complete === false) lingeringClose(socket)
       else Socket.prototype.destroySoon.call(socket)
     }
@@ -77,16 +87,26 @@ function createConnections() {
     if (connection?.current === undefined) return
     for (const listener of listeners) listener(connection.current, statusCode)
     connection.current = undefined
-    connection.waiting = []
+    forget(connection)
     startReading(socket)
+  }
+
+  /** Drops the requests that wait. */
+  function forget(connection: Connection): void {
+    waiting -= connection.waiting.length
+    connection.waiting = []
   }
 
   /** Runs `start` when the requests that came before on this connection have ended: at once, if there are none. */
   function whenIdle(socket: Socket, start: () => void): void {
     const connection = connections.get(socket)
+    if (connection?.closing) return
     if (connection?.current === undefined) {
       start()
+    } else if (waiting === MAX_WAITING) {
+      socket.destroy()
     } else {
+      waiting++
       // What has been read already waits; no more is read, so that waiting requests stay bounded.
       stopReading(socket)
       connection.waiting.push(start)
@@ -124,6 +144,7 @@ function createConnections() {
       connection.current = undefined
       const next = connection.waiting.shift()
       if (next === undefined) return
+      waiting--
       if (connection.waiting.length === 0) startReading(socket)
       next()
     },
@@ -153,7 +174,11 @@ const plugin: FastifyPluginAsync = async (app) => {
   const connections = createConnections()
   app.decorate('connections', connections)
   app.server.on('connection', (socket: Socket) => connections.accept(socket))
-  app.addHook('onRequest', (request, reply, done) => connections.enter(request.raw.socket, reply, done))
+  app.addHook('onRequest', (request, reply, done) => {
+    // Nobody here upgrades; the parser loses what came with such a request, and takes up again in the middle.
+    if (request.raw.headers.upgrade !== undefined) reply.raw.setHeader('connection', 'close')
+    connections.enter(request.raw.socket, reply, done)
+  })
   app.addHook('onResponse', (request, _reply, done) => {
     connections.leave(request.raw.socket)
     done()

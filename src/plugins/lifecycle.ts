@@ -42,6 +42,9 @@ declare module 'fastify' {
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
+  // Node.js would take an answer that is still being read by its client for idle, and cut it.
+  app.server.closeIdleConnections = () => {}
+
   // Requests wait for the few milliseconds that it takes: each answer would bring its client back into the queue.
   let stopping: Promise<void> | undefined
   app.addHook('onRequest', (_request, _reply, done) => {

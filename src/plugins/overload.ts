@@ -1,13 +1,19 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { getHeapStatistics } from 'node:v8'
-import underPressure from '@fastify/under-pressure'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { OverloadedError } from '../errors.ts'
+import { overloaded } from '../errors.ts'
 
 export interface OverloadOptions {
-  /** The longest mean delay of the event loop, in milliseconds. */
+  /**
+   * The longest mean delay of the event loop, in milliseconds. By default a hundred times the latency objective
+   * of 10 ms: clients have begun to give up.
+   */
   maxEventLoopDelayMs?: number
-  /** The most of V8's heap that may be in use, in bytes. */
+  /**
+   * The most of V8's heap that may be in use, in bytes. By default 90 % of its limit: beyond it V8 spends its time
+   * collecting, and then aborts. The store stays below a quarter.
+   */
   maxHeapUsedBytes?: number
   /** How often both are looked at, in milliseconds. */
   sampleIntervalMs?: number
@@ -15,15 +21,34 @@ export interface OverloadOptions {
 
 const RETRY_AFTER_SECONDS = 1
 
+/** How often the event loop is asked to be on time, in milliseconds. */
+const RESOLUTION_MS = 10
+
 const plugin: FastifyPluginAsync<OverloadOptions> = async (app, options) => {
-  await app.register(underPressure, {
-    // A hundred times the latency objective of 10 ms: at that delay clients have begun to give up.
-    maxEventLoopDelay: options.maxEventLoopDelayMs ?? 1000,
-    // Beyond it V8 spends its time collecting, and then aborts. The store stays below half of the heap.
-    maxHeapUsedBytes: options.maxHeapUsedBytes ?? 0.9 * getHeapStatistics().heap_size_limit,
-    sampleInterval: options.sampleIntervalMs ?? 1000,
-    customError: OverloadedError,
-    retryAfter: RETRY_AFTER_SECONDS,
+  const {
+    maxEventLoopDelayMs = 1000,
+    maxHeapUsedBytes = 0.9 * getHeapStatistics().heap_size_limit,
+    sampleIntervalMs = 1000,
+  } = options
+  let overload = false
+
+  const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
+  delays.enable()
+  const timer = setInterval(() => {
+    // Not a number where there was no sample, for want of a single turn of the event loop.
+    const inTime = delays.mean / 1e6 - RESOLUTION_MS <= maxEventLoopDelayMs
+    delays.reset()
+    overload = !inTime || getHeapStatistics().used_heap_size > maxHeapUsedBytes
+  }, sampleIntervalMs).unref()
+  app.addHook('onClose', async () => {
+    clearInterval(timer)
+    delays.disable()
+  })
+
+  app.addHook('onRequest', (_request, reply, done) => {
+    if (!overload) return done()
+    reply.header('retry-after', RETRY_AFTER_SECONDS)
+    done(overloaded())
   })
 }
 

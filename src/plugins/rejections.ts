@@ -21,7 +21,7 @@ const REJECTIONS = {
   expectation: { statusCode: 417, error: 'expect must be 100-continue or absent' },
   connect: { statusCode: 501, error: 'connect is not supported' },
 }
-/** The client has reset its connection, or ended it within a request: nobody is there to answer. */
+/** The client has reset its connection, or ended it within a request. */
 const CLIENT_GONE_CODES = new Set<string | undefined>(['ECONNRESET', 'HPE_INVALID_EOF_STATE'])
 
 type Reason = keyof typeof REJECTIONS
@@ -42,8 +42,9 @@ export function answerBadUrl(_error: FastifyError, request: FastifyRequest, repl
 
 /** Fastify's `clientErrorHandler`: the parser refused what it read, or it did not arrive in time. */
 export function answerClientError(this: FastifyInstance, error: NodeJS.ErrnoException, socket: Socket): void {
-  if (CLIENT_GONE_CODES.has(error.code)) return void socket.destroy()
-  if (!socket.writable) return // Answered already: this is the rest of a refused request.
+  // Nobody is there, or has ever been (a connection opened in advance), or is still to be answered.
+  if (CLIENT_GONE_CODES.has(error.code) || socket.bytesRead === 0 || !socket.writable)
+    return void socket.destroy()
   const reason = reasonOf(error)
   const reply = this.connections.current(socket)
   if (reply === undefined || reply.request.raw.complete) {
@@ -105,9 +106,11 @@ const plugin: FastifyPluginAsync = async (app) => {
     response.writeHead(statusCode, headers).end(body)
   })
   app.server.on('connect', (_request: IncomingMessage, socket: Socket) => {
-    countRejection('connect')
     socket.on('error', () => socket.destroy())
-    refuse(socket, 'connect')
+    app.connections.whenIdle(socket, () => {
+      countRejection('connect')
+      refuse(socket, 'connect')
+    })
   })
 }
 

@@ -37,13 +37,13 @@ const GET_HEADERS = {
 
 /** @throws {HttpError} 400 or 414, for an id that is none. */
 function checkId(id: string, url: string): void {
-  // Beyond ASCII the parser reads Latin-1, and at a `#` the router stops: the id would not be what was meant.
-  if (id === '' || id === '.' || id === '..' || hasControlCharacter(id) || !isUrl(url)) throw invalidId()
+  // At a `#` the router stops: the id would not be what was meant.
+  if (id === '' || id === '.' || id === '..' || hasControlCharacter(id) || url.includes('#'))
+    throw invalidId()
   if (id.length > MAX_ID_BYTES || Buffer.byteLength(id) > MAX_ID_BYTES) throw idTooLong(MAX_ID_BYTES)
 }
 
 const hasControlCharacter = (text: string) => /\p{Cc}/u.test(text)
-const isUrl = (text: string) => /^[!-~]*$/.test(text) && !text.includes('#')
 
 /** Calls `next` with the value, without a promise where there is none. */
 function settle<T>(value: MaybePromise<T>, next: (value: T) => void): MaybePromise<void> {
@@ -62,7 +62,7 @@ const buckets: FastifyPluginAsyncTypebox = async (app) => {
   app.put('/api/buckets/:id', { schema: putSchema }, async (request, reply) => {
     const { headers } = request.raw
     if (headers['content-range'] !== undefined) throw contentRange()
-    if ((headers['content-encoding'] ?? 'identity').toLowerCase() !== 'identity') throw contentEncoding()
+    if ((headers['content-encoding'] || 'identity').toLowerCase() !== 'identity') throw contentEncoding()
     const bytes = await receive(request.raw, config.MAX_OBJECT_BYTES, store)
     const outcome = await store.put(request.params.id, bytes)
     if (outcome === 'full') throw storeFull()
@@ -73,6 +73,7 @@ const buckets: FastifyPluginAsyncTypebox = async (app) => {
     settle(store.get(request.params.id), (object) => {
       if (object === undefined) throw notFound()
       reply.headers(GET_HEADERS).send(object.bytes)
+      if (request.raw.socket.writableLength > 0) reply.raw.once('close', store.reading(object))
     }),
   )
 

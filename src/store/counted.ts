@@ -37,6 +37,10 @@ export class CountedStore implements Store {
     return count(this.counts.delete, () => this.#store.delete(id), same)
   }
 
+  reading(object: StoredObject): () => void {
+    return this.#store.reading(object)
+  }
+
   /** An upload that finds no room is a put that ended early. */
   reserve(bytes: number): boolean {
     const reserved = this.#store.reserve(bytes)

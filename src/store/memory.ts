@@ -21,10 +21,21 @@ export interface MemoryStoreOptions {
   heapLimitBytes?: number
 }
 
+class MemoryObject implements StoredObject {
+  readonly bytes: Buffer
+  readers = 0
+  /** Deleted or replaced. */
+  gone = false
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes
+  }
+}
+
 /** Keeps objects in this process, for as long as it lives. */
 export class MemoryStore implements Store {
   readonly engine = 'memory'
-  readonly #objects = new Map<string, StoredObject>()
+  readonly #objects = new Map<string, MemoryObject>()
   readonly #limitBytes: number
   readonly #heapLimitBytes: number
   #usedBytes = 0
@@ -35,15 +46,15 @@ export class MemoryStore implements Store {
     this.#heapLimitBytes = heapLimitBytes
   }
 
-  get(id: string): StoredObject | undefined {
+  get(id: string): MemoryObject | undefined {
     return this.#objects.get(id)
   }
 
   put(id: string, bytes: Buffer): PutOutcome {
     const replaced = this.#objects.get(id)
     if (replaced !== undefined) {
-      this.#objects.set(id, { bytes })
-      this.release(replaced.bytes.length)
+      this.#objects.set(id, new MemoryObject(bytes))
+      this.#free(replaced)
       return 'replaced'
     }
     // The id is a slice of the request's URL, which would stay alive with it: 12 kB for a key of 13 characters.
@@ -52,7 +63,7 @@ export class MemoryStore implements Store {
       this.release(bytes.length)
       return 'full'
     }
-    this.#objects.set(idBytes.toString(), { bytes })
+    this.#objects.set(idBytes.toString(), new MemoryObject(bytes))
     return 'created'
   }
 
@@ -61,9 +72,18 @@ export class MemoryStore implements Store {
     if (object === undefined) return 'miss'
     this.#objects.delete(id)
     const idLength = Buffer.byteLength(id)
-    this.release(object.bytes.length + idLength + BOOKKEEPING_BYTES)
+    this.#free(object)
+    this.release(idLength + BOOKKEEPING_BYTES)
     this.#usedHeapBytes -= idLength + BOOKKEEPING_HEAP_BYTES
     return 'deleted'
+  }
+
+  reading(object: MemoryObject): () => void {
+    object.readers++
+    return () => {
+      object.readers--
+      if (object.gone) this.#free(object)
+    }
   }
 
   reserve(bytes: number): boolean {
@@ -82,6 +102,12 @@ export class MemoryStore implements Store {
 
   close(): void {
     this.#objects.clear()
+  }
+
+  /** Gives an object's bytes back when the last reader has done with them. */
+  #free(object: MemoryObject): void {
+    object.gone = true
+    if (object.readers === 0) this.release(object.bytes.length)
   }
 
   #reserveBookkeeping(idLength: number): boolean {

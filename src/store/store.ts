@@ -37,6 +37,14 @@ export interface Store {
   delete(id: string): MaybePromise<DeleteOutcome>
 
   /**
+   * Says that an answer is still being sent from an object's bytes: until it ends they are in memory, and count,
+   * even if the object is deleted or replaced.
+   *
+   * @returns what to call at the end.
+   */
+  reading(object: StoredObject): () => void
+
+  /**
    * Sets memory aside for an upload, so that uploads under way count before they are stored.
    *
    * @returns false if the limit would be exceeded: then nothing has been set aside.

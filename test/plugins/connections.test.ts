@@ -1,8 +1,9 @@
 import { once } from 'node:events'
 import { connect, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { FastifyReply } from 'fastify'
 import t from 'tap'
-import { build, exchange, listen, until } from '../helper.ts'
+import { build, exchange, listen, send, until } from '../helper.ts'
 
 t.test('pipelined requests on one connection act in order', async (t) => {
   const app = build(t)
@@ -99,9 +100,53 @@ t.test('a refused client that never stops sending is cut off', async (t) => {
   t.pass()
 })
 
-t.test('the end of a request whose connection has gone changes nothing', async (t) => {
+t.test('on a connection that has gone or is going nothing is acted on', async (t) => {
   const app = build(t)
   await app.ready()
   app.connections.leave(new Socket())
   t.strictSame(app.connections.replies(), [])
+
+  const closing = new Socket()
+  app.connections.enter(closing, { request: { raw: { complete: true } } } as FastifyReply, () => {})
+  closing.destroySoon()
+  app.connections.leave(closing)
+  app.connections.whenIdle(closing, () => t.fail('acted on'))
+})
+
+t.test(
+  'requests that wait are bounded over all connections: one more, and its connection is closed',
+  async (t) => {
+    const app = build(t)
+    const gate = Promise.withResolvers<string>()
+    app.get('/slow', () => gate.promise)
+    const port = await listen(app)
+    const flood = 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(2000)
+    const sockets = Array.from({ length: 10 }, () => connect(port, '127.0.0.1').on('error', () => {}))
+    for (const socket of sockets) socket.resume().write(flood)
+    await Promise.race(sockets.map((socket) => once(socket, 'close')))
+    t.equal((await send({ port, path: '/livez' })).statusCode, 200)
+    for (const socket of sockets) socket.destroy()
+    await until(() => app.connections.replies().length === 0)
+    gate.resolve('done')
+    t.match(await exchange(port, 'GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'), /done/)
+  },
+)
+
+t.test('after an answer that closes its connection nothing more is acted on', async (t) => {
+  const app = build(t)
+  const port = await listen(app)
+  const put = (id: string, headers = '') =>
+    `PUT /api/buckets/${id} HTTP/1.1\r\nHost: a\r\n${headers}Content-Length: 1\r\n\r\nx`
+  for (const headers of ['Connection: close\r\n', 'Connection: Upgrade\r\nUpgrade: h2c\r\n']) {
+    const answers = await exchange(port, put('first', headers) + put('second'))
+    t.match(answers, /^HTTP\/1.1 20[14] /)
+    t.equal(answers.split('HTTP/1.1').length, 2)
+  }
+  t.equal((await send({ port, path: '/api/buckets/second' })).statusCode, 404)
+})
+
+t.test('CONNECT behind other requests is refused after their answers', async (t) => {
+  const port = await listen(build(t))
+  const requests = 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\nCONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n'
+  t.match(await exchange(port, requests), /^HTTP\/1.1 200 .*HTTP\/1.1 501 /s)
 })

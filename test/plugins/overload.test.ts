@@ -1,8 +1,9 @@
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
+import { loadConfig } from '../../src/plugins/config.ts'
 import errors from '../../src/plugins/errors.ts'
 import overload, { type OverloadOptions } from '../../src/plugins/overload.ts'
-import { build, until } from '../helper.ts'
+import { until } from '../helper.ts'
 
 /** An application with a route under the plugin, `/`, and one that is not, `/exempt`. */
 function guarded(t: Test, options: OverloadOptions) {
@@ -41,10 +42,15 @@ t.test('a heap near its limit is 503', async (t) => {
 })
 
 t.test('under pressure the storage routes are 503, probes and scrapes are not', async (t) => {
-  const { memoryUsage } = process
-  const value = Object.assign(() => ({ ...memoryUsage(), heapUsed: Number.MAX_SAFE_INTEGER }), memoryUsage)
-  t.intercept(process, 'memoryUsage', { value })
-  const app = build(t)
+  const { default: overload } = await t.mockImport<typeof import('../../src/plugins/overload.ts')>(
+    '../../src/plugins/overload.ts',
+    { 'node:v8': { getHeapStatistics: () => ({ used_heap_size: 2, heap_size_limit: 1 }) } },
+  )
+  const { buildApp } = await t.mockImport<typeof import('../../src/app.ts')>('../../src/app.ts', {
+    '../../src/plugins/overload.ts': overload,
+  })
+  const app = buildApp(loadConfig({ LOG_LEVEL: 'silent' }))
+  t.after(() => app.close())
   await until(async () => (await app.inject('/api/buckets/a')).statusCode === 503)
   for (const url of ['/livez', '/readyz', '/metrics']) t.equal((await app.inject(url)).statusCode, 200, url)
 })

@@ -72,20 +72,42 @@ t.test(
   },
 )
 
-t.test(
-  'a request that does not arrive in time is 408: as rejected without headers, as its own without a body',
-  async (t) => {
-    const app = build(t)
-    Object.assign(app.server, { headersTimeout: 50, requestTimeout: 50 })
-    const port = await listen(app)
-    const upload = 'PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf'
-    for (const answer of await Promise.all([exchange(port, 'GET / HTTP/1.1\r\n'), exchange(port, upload)])) {
+t.test('a request that does not arrive in time is 408, and is not acted on if the rest comes', async (t) => {
+  const app = build(t)
+  Object.assign(app.server, { headersTimeout: 50, requestTimeout: 50 })
+  const port = await listen(app)
+  await send({ port, path: '/api/buckets/victim', method: 'PUT' }, Buffer.from('x'))
+  const cases: [string, string][] = [
+    ['DELETE /api/buckets/victim HTTP/1.1\r\nHost: a\r\n', '\r\n'],
+    ['PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf', ' more.'],
+  ]
+  const unused = connect(port, '127.0.0.1').resume()
+  await Promise.all([
+    once(unused, 'close'),
+    ...cases.map(async ([begun, rest]) => {
+      const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+      socket.write(begun)
+      let answer = ''
+      socket.on('data', (chunk) => {
+        answer += chunk
+      })
+      await once(socket, 'end')
       t.strictSame(refusal(answer), ['HTTP/1.1 408 Request Timeout', 'request not received in time'])
-    }
-    t.equal((await scrape(app))['http_requests_rejected_total{reason="timeout"}'], 1)
-    t.equal((await scrape(app))[requestCount('PUT', '/api/buckets/:id', 408)], 1)
-  },
-)
+      socket.end(rest)
+      await once(socket, 'close')
+    }),
+  ])
+  const series = await scrape(app)
+  t.equal(
+    series['http_requests_rejected_total{reason="timeout"}'],
+    1,
+    'nor is a connection that was never used',
+  )
+  t.equal(series[requestCount('PUT', '/api/buckets/:id', 408)], 1)
+  t.match(series, { http_requests_in_flight: 0, storage_objects: 1 })
+  t.equal((await send({ port, path: '/api/buckets/victim' })).statusCode, 200)
+  t.equal((await send({ port, path: '/api/buckets/a' })).statusCode, 404)
+})
 
 t.test('a body that is malformed when its answer has begun only closes the connection', async (t) => {
   const app = build(t, { MAX_OBJECT_BYTES: '100000000' })

@@ -10,6 +10,7 @@ function remote(store: Store): Store {
     get: async (id) => store.get(id),
     put: async (id, bytes) => store.put(id, bytes),
     delete: async (id) => store.delete(id),
+    reading: (object) => store.reading(object),
     reserve: (bytes) => store.reserve(bytes),
     release: (bytes) => store.release(bytes),
     stats: async () => store.stats(),
