@@ -3,10 +3,11 @@
 #
 #   BASE_URL=http://localhost:5000 REQUESTS=2000 RATE=100 CONCURRENCY=8 scripts/generate_traffic.sh
 #
-# RATE is in requests a second: slow enough for a graph. Needs bash (3.2 or later) and curl (7.66 or later).
+# RATE is in requests a second: slow enough for a graph. Needs bash (3.2 or later) and curl (7.67 or later).
 set -euo pipefail
 
 BASE_URL=${BASE_URL:-http://localhost:5000}
+BASE_URL=${BASE_URL%/}
 REQUESTS=${REQUESTS:-2000}
 RATE=${RATE:-100}
 CONCURRENCY=${CONCURRENCY:-8}
@@ -24,7 +25,7 @@ fail() {
 [[ $REQUESTS =~ ^[1-9][0-9]*$ ]] || fail "REQUESTS must be a positive integer, not \"$REQUESTS\""
 [[ $RATE =~ ^[1-9][0-9]*$ ]] || fail "RATE must be a positive integer, not \"$RATE\""
 [[ $CONCURRENCY =~ ^[1-9][0-9]{0,2}$ ]] || fail "CONCURRENCY must be an integer from 1 to 999, not \"$CONCURRENCY\""
-curl --silent --fail --max-time 5 --output /dev/null "$BASE_URL/readyz" ||
+curl --silent --show-error --noproxy '*' --fail --max-time 5 --output /dev/null "$BASE_URL/readyz" ||
   fail "no Storage API is ready at $BASE_URL: start one, or set BASE_URL"
 
 # request METHOD PATH [LINE...]: one request, as lines of a curl configuration.
@@ -62,7 +63,7 @@ send() {
   for ((left = REQUESTS; left > 0; left -= RATE)); do
     count=$((left < RATE ? left : RATE))
     if ((left > RATE)); then sleep 1 & fi
-    requests "$count" | curl --parallel --parallel-max "$CONCURRENCY" --no-progress-meter --config - || true
+    requests "$count" | curl --noproxy '*' --parallel --parallel-max "$CONCURRENCY" --no-progress-meter --config - || true
     wait
   done
 }
