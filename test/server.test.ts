@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { send, until } from './helper.ts'
 
@@ -10,8 +11,9 @@ import { send, until } from './helper.ts'
 type Line = Record<string, unknown> & { msg?: string }
 
 /** Starts the service as a process, on a free port, and stops it after the test. */
-function start(t: Test, env: NodeJS.ProcessEnv = {}, args: string[] = []) {
-  const child: ChildProcess = spawn(process.execPath, [...args, 'src/server.ts'], {
+function start(t: Test, env: NodeJS.ProcessEnv = {}, args: string[] = [], maxFiles = 1000) {
+  const command = `ulimit -n ${maxFiles} && exec "$0" "$@"`
+  const child: ChildProcess = spawn('sh', ['-c', command, process.execPath, ...args, 'src/server.ts'], {
     env: { ...process.env, HOST: '127.0.0.1', PORT: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -139,4 +141,27 @@ t.test('a port that is taken stops the start with one line, and not with 0', asy
   const service = start(t, { PORT: `${port}` })
   t.match(await service.exit, { code: 1, stderr: '' })
   t.match(service.lines, [{ level: 60, msg: `listen EADDRINUSE: address already in use 127.0.0.1:${port}` }])
+})
+
+t.test('a process without a free file descriptor goes on, and serves when there is one again', async (t) => {
+  const service = start(t, { DRAIN_SECONDS: '0' }, [], 100)
+  const port = await service.port()
+  const sockets = Array.from({ length: 200 }, () =>
+    connect(port, '127.0.0.1')
+      .on('error', () => {})
+      .resume(),
+  )
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+  // Longer than whatever looks at the process each second.
+  await sleep(1500)
+  t.equal(service.child.exitCode, null)
+  for (const socket of sockets) socket.destroy()
+  await until(() =>
+    send({ port, path: '/readyz' }).then(
+      ({ statusCode }) => statusCode === 200,
+      () => false,
+    ),
+  )
+  service.child.kill('SIGTERM')
+  t.match(await service.exit, { code: 0 })
 })
