@@ -7,11 +7,11 @@ import fp from 'fastify-plugin'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
 
-/**
- * The memory that the process may use, in bytes: the container's limit, or the machine's memory.
- * `constrainedMemory` is 0 where no limit is known and 2^64 where the control group sets none.
- */
-const MEMORY_BYTES = Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem())
+/** The memory that the process may use, in bytes: the container's limit, or the machine's memory. */
+function memory(): number {
+  // 0 where no limit is known, and 2^64 where the control group sets none.
+  return Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem())
+}
 
 function integer(name: string, minimum: number, maximum: number, fallback: number, unit = ''): TInteger {
   const allowed = `${name} must be an integer from ${minimum} to ${maximum}${unit && ` ${unit}`}`
@@ -34,7 +34,7 @@ export const configSchema = Type.Object({
   ),
   STORAGE_URL: text('STORAGE_URL', /^memory:$/, 'memory:', 'memory:'),
   MAX_OBJECT_BYTES: integer('MAX_OBJECT_BYTES', 0, 2 ** 30, 16 * 2 ** 20, 'bytes'),
-  MAX_STORE_BYTES: integer('MAX_STORE_BYTES', 0, MEMORY_BYTES, Math.floor(MEMORY_BYTES / 2), 'bytes'),
+  MAX_STORE_BYTES: integer('MAX_STORE_BYTES', 0, memory(), Math.floor(memory() / 2), 'bytes'),
   DRAIN_SECONDS: integer('DRAIN_SECONDS', 0, 3600, 5, 'seconds'),
   REVISION: text('REVISION', /^[!-~]{1,128}$/, 'unknown', '1 to 128 visible ASCII characters'),
 })
