@@ -73,14 +73,21 @@ export function receive(
     }
 
     function finish(): void {
-      detach()
-      if (length < buffer.length) {
-        const exact = Buffer.allocUnsafeSlow(length)
-        buffer.copy(exact, 0, 0, length)
-        store.release(buffer.length - length)
-        buffer = exact
+      if (length < buffer.length && !shrink()) {
+        fail(storeFull())
+      } else {
+        detach()
+        resolve(buffer)
       }
-      resolve(buffer)
+    }
+
+    function shrink(): boolean {
+      const exact = allocate(length)
+      if (exact === undefined) return false
+      buffer.copy(exact, 0, 0, length)
+      store.release(buffer.length - length)
+      buffer = exact
+      return true
     }
 
     function abandon(): void {

@@ -312,21 +312,42 @@ t.test(
 t.test('an upload for which the machine has no memory is 507, and nothing stays reserved', async (t) => {
   const app = build(t)
   const port = await listen(app)
-  const { allocUnsafeSlow } = Buffer
-  t.intercept(Buffer, 'allocUnsafeSlow', {
-    value: (bytes: number) => {
-      if (bytes >= 65_536) throw new RangeError('Array buffer allocation failed')
-      return allocUnsafeSlow(bytes)
-    },
-  })
-  for (const headers of [{}, { 'transfer-encoding': 'chunked' }]) {
+  const chunked = { 'transfer-encoding': 'chunked' }
+  // The whole by its length, the second step of one that grows, the exact length of one that has grown.
+  const cases = [
+    [{}, 70_000, 70_000],
+    [chunked, 70_000, 131_072],
+    [chunked, 100, 100],
+  ] as const
+  for (const [headers, bytes, refused] of cases) {
+    const { allocUnsafeSlow } = Buffer
+    const restore = t.intercept(Buffer, 'allocUnsafeSlow', {
+      value: (size: number) => {
+        if (size === refused) throw new RangeError('Array buffer allocation failed')
+        return allocUnsafeSlow(size)
+      },
+    })
     const { statusCode } = await send(
       { port, path: '/api/buckets/a', method: 'PUT', headers },
-      Buffer.alloc(70_000),
+      Buffer.alloc(bytes),
     )
     t.equal(statusCode, 507)
+    restore.restore()
   }
   t.equal((await app.store.stats()).bytes, 0)
+})
+
+t.test('a client that makes no progress for a minute is cut', async (t) => {
+  const app = build(t, { MAX_OBJECT_BYTES: '100000000' })
+  const port = await listen(app)
+  await send({ port, path: '/api/buckets/large', method: 'PUT' }, Buffer.alloc(50_000_000))
+  t.equal(app.server.timeout, 60_000)
+  app.server.timeout = 100
+  const socket = connect(port, '127.0.0.1').pause()
+  socket.write('GET /api/buckets/large HTTP/1.1\r\nHost: a\r\n\r\n')
+  await until(() => app.connections.replies().length === 1)
+  await until(() => app.connections.replies().length === 0)
+  socket.destroy()
 })
 
 t.test('an object that is deleted or replaced counts until the last client has read it', async (t) => {
