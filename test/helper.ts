@@ -65,11 +65,11 @@ export function requestCount(method: string, path: string, statusCode: number): 
   return `http_request_duration_seconds_count{method="${method}",path="${path}",status_code="${statusCode}"}`
 }
 
-/** Waits until a condition holds, looking again whenever the event loop has gone round; fails after 5 seconds. */
+/** Waits until a condition holds, looking again whenever the event loop has gone round; fails after 15 seconds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 5000
+  const deadline = Date.now() + 15_000
   while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`not within 5 seconds: ${condition}`)
+    if (Date.now() > deadline) throw new Error(`not within 15 seconds: ${condition}`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
