@@ -14,6 +14,8 @@ CONCURRENCY=${CONCURRENCY:-8}
 
 # So few ids that most requests find what an earlier one has put.
 IDS=50
+# How long a service that is starting is waited for.
+WAIT_SECONDS=10
 # No setting of MAX_OBJECT_BYTES allows it.
 OVERSIZED_BYTES=$((1024 * 1024 * 1024 + 1))
 
@@ -25,8 +27,14 @@ fail() {
 [[ $REQUESTS =~ ^[1-9][0-9]*$ ]] || fail "REQUESTS must be a positive integer, not \"$REQUESTS\""
 [[ $RATE =~ ^[1-9][0-9]*$ ]] || fail "RATE must be a positive integer, not \"$RATE\""
 [[ $CONCURRENCY =~ ^[1-9][0-9]{0,2}$ ]] || fail "CONCURRENCY must be an integer from 1 to 999, not \"$CONCURRENCY\""
-curl --silent --show-error --noproxy '*' --fail --max-time 5 --output /dev/null "$BASE_URL/readyz" ||
-  fail "no Storage API is ready at $BASE_URL: start one, or set BASE_URL"
+ready() {
+  curl --silent --show-error --noproxy '*' --fail --max-time 5 --output /dev/null "$BASE_URL/readyz"
+}
+for ((attempt = 1; attempt < WAIT_SECONDS; attempt++)); do
+  ready 2>/dev/null && break
+  sleep 1
+done
+ready || fail "no Storage API is ready at $BASE_URL: start one, or set BASE_URL"
 
 # request METHOD PATH [LINE...]: one request, as lines of a curl configuration.
 request() {

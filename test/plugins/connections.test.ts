@@ -142,6 +142,9 @@ t.test('after an answer that closes its connection nothing more is acted on', as
     t.match(answers, /^HTTP\/1.1 20[14] /)
     t.equal(answers.split('HTTP/1.1').length, 2)
   }
+  app.lifecycle.drain()
+  const answers = await exchange(port, put('first') + put('second'))
+  t.equal(answers.split('HTTP/1.1').length, 2)
   t.equal((await send({ port, path: '/api/buckets/second' })).statusCode, 404)
 })
 
