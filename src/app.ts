@@ -25,7 +25,7 @@ const TIMEOUT_CHECK_INTERVAL_MS = 5_000
 /** How long a connection may make no progress during a request or its answer, in milliseconds. */
 const STALL_TIMEOUT_MS = 60_000
 
-/** Requests are logged at debug: at info a log line would cost more than the request. */
+/** Requests are logged at debug only: the metrics count them, and nothing that a client sent is kept at info. */
 class RequestLog extends LogController {
   override incomingRequest(request: FastifyRequest): void {
     request.log.debug({ req: request }, 'request')

@@ -14,7 +14,8 @@ const plugin: FastifyPluginAsync = async (app) => {
     }
     const statusCode = error.statusCode ?? 500
     const message = error instanceof HttpError ? error.message : STATUS_CODES[statusCode]?.toLowerCase()
-    if (!(error instanceof HttpError)) request.log.error({ err: error }, 'request failed')
+    if (statusCode >= 500 && !(error instanceof HttpError))
+      request.log.error({ err: error }, 'request failed')
     reply.code(statusCode).send({ error: message })
   })
 }

@@ -3,7 +3,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { CountedStore } from '../store/counted.ts'
 import { MemoryStore } from '../store/memory.ts'
-import type { Store } from '../store/store.ts'
+import type { Store, StoreStats } from '../store/store.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -29,27 +29,22 @@ const plugin: FastifyPluginAsync = async (app) => {
       }
     },
   })
-  const objects = new Gauge({
-    name: 'storage_objects',
-    help: 'Objects stored',
-    registers,
-    async collect() {
-      const stats = await store.stats()
-      objects.set(stats.objects)
-      bytes.set(stats.bytes)
-      bytesLimit.set(stats.bytesLimit)
-    },
-  })
-  const bytes = new Gauge({
-    name: 'storage_bytes',
-    help: 'Memory that objects, their ids, their bookkeeping and uploads under way take, in bytes',
-    registers,
-  })
-  const bytesLimit = new Gauge({
-    name: 'storage_bytes_limit',
-    help: 'MAX_STORE_BYTES, the limit of storage_bytes',
-    registers,
-  })
+  const gauges: [string, keyof StoreStats, string][] = [
+    ['storage_objects', 'objects', 'Objects stored'],
+    ['storage_bytes', 'bytes', 'Memory that objects, ids, bookkeeping and uploads under way take, in bytes'],
+    ['storage_bytes_limit', 'bytesLimit', 'MAX_STORE_BYTES, the limit of storage_bytes'],
+  ]
+  for (const [name, stat, help] of gauges) {
+    new Gauge({
+      name,
+      help,
+      registers,
+      async collect() {
+        const stats = await store.stats()
+        this.set(stats[stat])
+      },
+    })
+  }
 }
 
 /** Decorates the application with `store`, the engine that `STORAGE_URL` names, and closes it at the end. */

@@ -57,7 +57,7 @@ export class MemoryStore implements Store {
       this.#free(replaced)
       return 'replaced'
     }
-    // The id is a slice of the request's URL, which would stay alive with it: 12 kB for a key of 13 characters.
+    // The id is a slice of the request's URL, which before Node.js 26 would stay alive with it, up to 12 kB.
     const idBytes = Buffer.from(id)
     if (!this.#reserveBookkeeping(idBytes.length)) {
       this.release(bytes.length)
