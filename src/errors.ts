@@ -1,18 +1,24 @@
-import { Type } from '@sinclair/typebox'
+import { type TSchema, Type } from '@sinclair/typebox'
 
 /** The body of every answer that is not a success. */
 export const ErrorBody = Type.Object({
   error: Type.String({ description: 'What is wrong and what is allowed, in lower-case words' }),
 })
 
-/** An answer other than success: a status code, and a message that is fit for the client to see. */
+/** The schema of an error: what it means, and the headers that come with it. */
+export const failure = (description: string, headers: Record<string, TSchema> = {}) =>
+  Type.Object(ErrorBody.properties, { description, headers })
+
+/** An answer other than success: a status code, a message that is fit for the client to see, and its own headers. */
 export class HttpError extends Error {
   readonly statusCode: number
+  readonly headers: Record<string, string>
 
-  constructor(statusCode: number, message: string) {
+  constructor(statusCode: number, message: string, headers: Record<string, string> = {}) {
     super(message)
     this.name = 'HttpError'
     this.statusCode = statusCode
+    this.headers = headers
   }
 }
 
@@ -20,6 +26,11 @@ export class HttpError extends Error {
 export class ClientGoneError extends Error {
   override name = 'ClientGoneError'
 }
+
+/** For a request of which it is not certain where it ends, or that was not meant for a server like this one. */
+const CLOSE = { connection: 'close' }
+
+const RETRY_AFTER_SECONDS = 1
 
 export const notFound = () => new HttpError(404, 'not found')
 
@@ -32,16 +43,48 @@ export const invalidId = () =>
 
 export const idTooLong = (maxBytes: number) => new HttpError(414, `id too long: at most ${maxBytes} bytes`)
 
+export const invalidQuery = () => new HttpError(400, 'query must be percent-encoded utf-8')
+
+export const invalidParameters = (allowed: Iterable<string>) => new HttpError(400, [...allowed].join('; '))
+
+export const invalidCursor = () => new HttpError(400, 'cursor must be the next of an earlier page')
+
+export const invalidEntityTags = (field: string) =>
+  new HttpError(400, `${field} must be * or a list of entity tags in double quotes`)
+
+export const preconditionFailed = () =>
+  new HttpError(412, 'precondition failed: the object is not what if-match or if-none-match asks for')
+
+export const rangeNotSatisfiable = (size: number) =>
+  new HttpError(416, `range not satisfiable: the object has ${size} bytes`, {
+    'content-range': `bytes */${size}`,
+  })
+
+export const unauthorized = () =>
+  new HttpError(401, 'authorization must be bearer with a valid token', { 'www-authenticate': 'Bearer' })
+
 export const objectTooLarge = (maxBytes: number) =>
   new HttpError(413, `object too large: at most ${maxBytes} bytes`)
 
 export const storeFull = () => new HttpError(507, 'store full: delete objects or store smaller ones')
 
-export const overloaded = () => new HttpError(503, 'overloaded: retry later')
+export const overloaded = () =>
+  new HttpError(503, 'overloaded: retry later', { 'retry-after': `${RETRY_AFTER_SECONDS}` })
 
 export const shuttingDown = () => new HttpError(503, 'shutting down')
 
 export const methodNotAllowed = (allow: string) =>
-  new HttpError(405, `method not allowed: use ${allow.toLowerCase()}`)
+  new HttpError(405, `method not allowed: use ${allow.toLowerCase()}`, { allow })
 
-export const hostMissing = () => new HttpError(400, 'host header missing')
+export const versionNotSupported = () => new HttpError(505, 'http version must be 1.1 or 1.0', CLOSE)
+
+export const invalidHost = () => new HttpError(400, 'there must be one host header, and a valid one', CLOSE)
+
+export const tooManyHeaders = (max: number) => new HttpError(431, `too many headers: at most ${max}`, CLOSE)
+
+export const transferEncoding = () => new HttpError(501, 'transfer-encoding must be chunked or absent', CLOSE)
+
+export const transferEncodingInHttp10 = () =>
+  new HttpError(400, 'transfer-encoding is not part of http/1.0', CLOSE)
+
+export const expectationFailed = () => new HttpError(417, 'expect must be 100-continue or absent', CLOSE)

@@ -44,6 +44,7 @@ app.log.info(
     revision: config.REVISION,
     address: app.server.address(),
     engine: app.store.engine,
+    access: config.TOKENS.length === 0 ? 'open to all: no AUTH_TOKENS' : 'with a bearer token',
     maxObjectBytes: config.MAX_OBJECT_BYTES,
     maxStoreBytes: config.MAX_STORE_BYTES,
   },

@@ -46,6 +46,12 @@ export async function exchange(port: number, ...bytes: (string | Uint8Array)[]):
   return answer
 }
 
+/** The answer to a request that was refused, as the client sees it: its status line, and the error. */
+export function refusal(answer: string): [string | undefined, string | undefined] {
+  const [head = '', body = ''] = answer.split('\r\n\r\n')
+  return [head.split('\r\n')[0], body && JSON.parse(body).error]
+}
+
 /** What `/metrics` says, as series and values: `{'http_requests_in_flight': 0, ...}`. */
 export async function scrape(app: App): Promise<Record<string, number>> {
   await app.ready()

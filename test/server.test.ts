@@ -53,6 +53,7 @@ t.test('the start is one log line: version, revision, address, engine, limits', 
     revision: '0a1b2c3',
     address: { address: '127.0.0.1', port: Number },
     engine: 'memory',
+    access: 'open to all: no AUTH_TOKENS',
     maxObjectBytes: 10,
     maxStoreBytes: 1000,
   })

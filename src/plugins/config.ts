@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { totalmem } from 'node:os'
-import { type Static, type TInteger, type TString, Type } from '@sinclair/typebox'
-import { Value } from '@sinclair/typebox/value'
+import { type Static, type TInteger, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { integer, parseParameters, text } from '../parameters.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
 
@@ -13,34 +13,43 @@ function memory(): number {
   return Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem())
 }
 
-function integer(name: string, minimum: number, maximum: number, fallback: number, unit = ''): TInteger {
-  const allowed = `${name} must be an integer from ${minimum} to ${maximum}${unit && ` ${unit}`}`
-  return Type.Integer({ minimum, maximum, default: fallback, allowed })
-}
-
-function text(name: string, pattern: RegExp, fallback: string, allowed: string): TString {
-  return Type.String({ pattern: pattern.source, default: fallback, allowed: `${name} must be ${allowed}` })
-}
+/** A token as RFC 6750 section 2.1 has it, and several of them, separated by commas, spaces or lines. */
+const TOKEN = '[\\w.~+/-]+=*'
+const TOKENS = RegExp(`^[\\s,]*${TOKEN}(?:[\\s,]+${TOKEN})*[\\s,]*$`)
+const TOKENS_ALLOWED = 'tokens of letters, digits and -._~+/, separated by commas or white space'
 
 /** Every setting, with its default and what is allowed. A variable that is set but empty counts as not set. */
 export const configSchema = Type.Object({
-  HOST: text('HOST', /^[^\s/]+$/, '0.0.0.0', 'an IP address or a host name'),
-  PORT: integer('PORT', 0, 65_535, 5000),
-  LOG_LEVEL: text(
-    'LOG_LEVEL',
-    RegExp(`^(${LOG_LEVELS.join('|')})$`),
-    'info',
-    `one of ${LOG_LEVELS.join(', ')}`,
-  ),
-  STORAGE_URL: text('STORAGE_URL', /^memory:$/, 'memory:', 'memory:'),
-  MAX_OBJECT_BYTES: integer('MAX_OBJECT_BYTES', 0, 2 ** 30, 16 * 2 ** 20, 'bytes'),
-  MAX_STORE_BYTES: integer('MAX_STORE_BYTES', 0, memory(), Math.floor(memory() / 2), 'bytes'),
-  DRAIN_SECONDS: integer('DRAIN_SECONDS', 0, 3600, 5, 'seconds'),
-  REVISION: text('REVISION', /^[!-~]{1,128}$/, 'unknown', '1 to 128 visible ASCII characters'),
+  HOST: text('HOST', /^[^\s/]+$/, 'an IP address or a host name', { default: '0.0.0.0' }),
+  PORT: integer('PORT', 0, 65_535, { default: 5000 }),
+  LOG_LEVEL: text('LOG_LEVEL', RegExp(`^(${LOG_LEVELS.join('|')})$`), `one of ${LOG_LEVELS.join(', ')}`, {
+    default: 'info',
+  }),
+  STORAGE_URL: text('STORAGE_URL', /^memory:$/, 'memory:', { default: 'memory:' }),
+  MAX_OBJECT_BYTES: integer('MAX_OBJECT_BYTES', 0, 2 ** 30, { unit: 'bytes', default: 16 * 2 ** 20 }),
+  MAX_STORE_BYTES: integer('MAX_STORE_BYTES', 0, memory(), {
+    unit: 'bytes',
+    default: Math.floor(memory() / 2),
+  }),
+  AUTH_TOKENS: Type.Optional(text('AUTH_TOKENS', TOKENS, TOKENS_ALLOWED)),
+  AUTH_TOKENS_FILE: Type.Optional(text('AUTH_TOKENS_FILE', /^/, 'a path')),
+  HEADERS_TIMEOUT_SECONDS: seconds('HEADERS_TIMEOUT_SECONDS', 15),
+  REQUEST_TIMEOUT_SECONDS: seconds('REQUEST_TIMEOUT_SECONDS', 120),
+  RESPONSE_TIMEOUT_SECONDS: seconds('RESPONSE_TIMEOUT_SECONDS', 300),
+  STALL_TIMEOUT_SECONDS: seconds('STALL_TIMEOUT_SECONDS', 60),
+  KEEP_ALIVE_SECONDS: seconds('KEEP_ALIVE_SECONDS', 72),
+  DRAIN_SECONDS: integer('DRAIN_SECONDS', 0, 3600, { unit: 'seconds', default: 5 }),
+  REVISION: text('REVISION', /^[!-~]{1,128}$/, '1 to 128 visible ASCII characters', { default: 'unknown' }),
 })
 
-/** The settings as `process.env` names them, and the release that runs. */
-export interface Config extends Static<typeof configSchema> {
+function seconds(name: string, fallback: number): TInteger {
+  return integer(name, 1, 3600, { unit: 'seconds', default: fallback })
+}
+
+/** The settings as `process.env` names them, what they refer to, and the release that runs. */
+export interface Config extends Omit<Static<typeof configSchema>, 'AUTH_TOKENS' | 'AUTH_TOKENS_FILE'> {
+  /** The tokens of `AUTH_TOKENS` or `AUTH_TOKENS_FILE`; none where neither is set. */
+  TOKENS: string[]
   /** The `version` of package.json. */
   VERSION: string
 }
@@ -57,23 +66,34 @@ declare module 'fastify' {
  * @throws {TypeError} naming each wrong variable, its value and what is allowed, on one line.
  */
 export function loadConfig(env: NodeJS.ProcessEnv): Config {
-  const set = Object.entries(configSchema.properties)
-    .filter(([name]) => env[name])
-    .map(([name, { type }]) => [name, type === 'integer' ? parseInteger(env[name]) : env[name]])
-  const settings = Value.Default(configSchema, Object.fromEntries(set))
-  if (!Value.Check(configSchema, settings)) {
-    const wrong = new Map(
-      [...Value.Errors(configSchema, settings)].map(({ path, schema }) => [path.slice(1), schema]),
+  const set = Object.entries(env).filter(([, value]) => value !== '')
+  const result = parseParameters(configSchema, Object.fromEntries(set))
+  if ('wrong' in result) {
+    const messages = [...result.wrong].map(([name, allowed]) =>
+      // A token does not belong in a log, a wrong one included.
+      name === 'AUTH_TOKENS' ? allowed : `${allowed}, not ${JSON.stringify(env[name])}`,
     )
-    const messages = [...wrong].map(([name, { allowed }]) => `${allowed}, not ${JSON.stringify(env[name])}`)
     throw new TypeError(messages.join('; '))
   }
-  return { ...settings, VERSION: packageVersion() }
+  const { AUTH_TOKENS, AUTH_TOKENS_FILE, ...settings } = result.value
+  return { ...settings, TOKENS: readTokens(AUTH_TOKENS, AUTH_TOKENS_FILE), VERSION: packageVersion() }
 }
 
-/** Decimal digits as a number, and anything else as it is, for the schema to refuse: `Number` takes `0x10` and `1e3`. */
-function parseInteger(value = ''): number | string {
-  return /^-?\d+$/.test(value) ? Number(value) : value
+function readTokens(tokens: string | undefined, file: string | undefined): string[] {
+  if (tokens !== undefined && file !== undefined)
+    throw new TypeError('AUTH_TOKENS and AUTH_TOKENS_FILE must not be set both')
+  return (tokens ?? readTokensFile(file)).split(/[\s,]+/).filter((token) => token !== '')
+}
+
+function readTokensFile(file: string | undefined): string {
+  if (file === undefined) return ''
+  try {
+    const tokens = readFileSync(file, 'utf8')
+    if (TOKENS.test(tokens)) return tokens
+  } catch {}
+  throw new TypeError(
+    `AUTH_TOKENS_FILE must name a readable file of ${TOKENS_ALLOWED}, not ${JSON.stringify(file)}`,
+  )
 }
 
 function packageVersion(): string {

@@ -12,11 +12,13 @@ const plugin: FastifyPluginAsync = async (app) => {
       reply.hijack()
       return
     }
+    if (error instanceof HttpError) {
+      reply.code(error.statusCode).headers(error.headers).send({ error: error.message })
+      return
+    }
     const statusCode = error.statusCode ?? 500
-    const message = error instanceof HttpError ? error.message : STATUS_CODES[statusCode]?.toLowerCase()
-    if (statusCode >= 500 && !(error instanceof HttpError))
-      request.log.error({ err: error }, 'request failed')
-    reply.code(statusCode).send({ error: message })
+    if (statusCode >= 500) request.log.error({ err: error }, 'request failed')
+    reply.code(statusCode).send({ error: STATUS_CODES[statusCode]?.toLowerCase() })
   })
 }
 

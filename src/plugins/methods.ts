@@ -1,5 +1,5 @@
 import { METHODS } from 'node:http'
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { methodNotAllowed } from '../errors.ts'
 
@@ -16,25 +16,25 @@ const plugin: FastifyPluginAsync = async (app) => {
   const methods = METHODS.filter((method) => method !== 'CONNECT')
   for (const method of methods) app.addHttpMethod(method, { hasBody: false, overrideExisting: true })
 
-  const allowed = new Map<string, Set<string>>()
-  app.addHook('onRoute', ({ url, method }) => {
-    const known = allowed.get(url) ?? new Set(['OPTIONS'])
-    allowed.set(url, known)
-    for (const name of [method].flat()) known.add(name)
+  /** The methods of each path, and the scope whose hooks apply to it. */
+  const paths = new Map<string, { scope: FastifyInstance; known: Set<string> }>()
+  app.addHook('onRoute', function ({ url, method }) {
+    const path = paths.get(url) ?? { scope: this, known: new Set(['OPTIONS']) }
+    paths.set(url, path)
+    for (const name of [method].flat()) path.known.add(name)
   })
 
   app.decorate('answerOtherMethods', () => {
-    for (const [url, known] of [...allowed]) {
+    for (const [url, { scope, known }] of [...paths]) {
       const allow = [...known].sort().join(', ')
-      app.options(url, { schema: { response: { 204: {} } } }, (_request, reply) => {
+      scope.options(url, { schema: { hide: true } }, (_request, reply) => {
         reply.code(204).header('allow', allow).send()
       })
-      const others = methods.filter((method) => !known.has(method))
-      app.route({
-        method: others,
+      scope.route({
+        method: methods.filter((method) => !known.has(method)),
         url,
-        handler: (_request, reply) => {
-          reply.header('allow', allow)
+        schema: { hide: true },
+        handler: () => {
           throw methodNotAllowed(allow)
         },
       })

@@ -46,10 +46,14 @@ function measureRequests(app: FastifyInstance): void {
     },
   })
 
-  app.addHook('onRoute', ({ method, url, schema }) => {
-    if (UNMEASURED_PATHS.has(url)) return
-    for (const status of Object.keys(schema?.response ?? {})) {
-      for (const name of [method].flat()) durations.declare(name, url, Number(status))
+  const routes: RouteOptions[] = []
+  app.addHook('onRoute', (route) => void routes.push(route))
+  app.addHook('onReady', async () => {
+    for (const { method, url, schema } of routes) {
+      if (UNMEASURED_PATHS.has(url)) continue
+      for (const status of Object.keys(schema?.response ?? {})) {
+        for (const name of [method].flat()) durations.declare(name, url, Number(status))
+      }
     }
   })
   app.addHook('onRequest', (request, _reply, done) => {

@@ -19,8 +19,6 @@ export interface OverloadOptions {
   sampleIntervalMs?: number
 }
 
-const RETRY_AFTER_SECONDS = 1
-
 /** How often the event loop is asked to be on time, in milliseconds. */
 const RESOLUTION_MS = 10
 
@@ -45,11 +43,7 @@ const plugin: FastifyPluginAsync<OverloadOptions> = async (app, options) => {
     delays.disable()
   })
 
-  app.addHook('onRequest', (_request, reply, done) => {
-    if (!overload) return done()
-    reply.header('retry-after', RETRY_AFTER_SECONDS)
-    done(overloaded())
-  })
+  app.addHook('onRequest', (_request, _reply, done) => done(overload ? overloaded() : undefined))
 }
 
 /** Answers 503 with `Retry-After` to the routes of its scope while the process has more to do than it can. */

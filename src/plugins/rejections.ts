@@ -1,9 +1,8 @@
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { Counter } from '@prometheus-io/client'
 import type { FastifyError, FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { hostMissing } from '../errors.ts'
 import { lingeringClose } from './connections.ts'
 
 /** The most that a request line and its headers may take, in bytes. */
@@ -18,7 +17,6 @@ const REJECTIONS = {
     error: `request line and headers too large: at most ${MAX_HEADER_BYTES} bytes`,
   },
   timeout: { statusCode: 408, error: 'request not received in time' },
-  expectation: { statusCode: 417, error: 'expect must be 100-continue or absent' },
   connect: { statusCode: 501, error: 'connect is not supported' },
 }
 /** The client has reset its connection, or ended it within a request. */
@@ -66,20 +64,17 @@ function reasonOf({ code }: NodeJS.ErrnoException): Reason {
   return 'malformed'
 }
 
-function answerTo(reason: Reason) {
-  const { statusCode, error } = REJECTIONS[reason]
-  const body = JSON.stringify({ error })
-  const headers = { 'content-type': 'application/json; charset=utf-8', 'content-length': body.length }
-  return { statusCode, headers, body }
-}
-
 /** Answers on the bare socket, and closes it. */
 function refuse(socket: Socket, reason: Reason): void {
-  const { statusCode, headers, body } = answerTo(reason)
-  const lines = Object.entries({ ...headers, connection: 'close' }).map(
-    ([name, value]) => `${name}: ${value}\r\n`,
+  const { statusCode, error } = REJECTIONS[reason]
+  const body = JSON.stringify({ error })
+  socket.write(
+    `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode]}\r\n` +
+      'content-type: application/json; charset=utf-8\r\n' +
+      `content-length: ${body.length}\r\n` +
+      'connection: close\r\n' +
+      `\r\n${body}`,
   )
-  socket.write(`HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode]}\r\n${lines.join('')}\r\n${body}`)
   lingeringClose(socket)
 }
 
@@ -94,17 +89,7 @@ const plugin: FastifyPluginAsync = async (app) => {
   const countRejection = (reason: Reason) => counter.inc({ reason })
   app.decorate('countRejection', countRejection)
 
-  app.addHook('onRequest', ({ raw }, _reply, done) => {
-    if (raw.headers.host === undefined && raw.httpVersion !== '1.0') throw hostMissing()
-    done()
-  })
-
-  // Without listeners Node.js answers the one by itself and drops the other, and neither is counted.
-  app.server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
-    countRejection('expectation')
-    const { statusCode, headers, body } = answerTo('expectation')
-    response.writeHead(statusCode, headers).end(body)
-  })
+  // Without a listener Node.js drops the connection, and nobody counts it.
   app.server.on('connect', (_request: IncomingMessage, socket: Socket) => {
     socket.on('error', () => socket.destroy())
     app.connections.whenIdle(socket, () => {

@@ -1,38 +1,38 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type } from '@sinclair/typebox'
+import type { FastifyReply } from 'fastify'
 import {
   contentEncoding,
   contentRange,
-  ErrorBody,
   idTooLong,
+  invalidCursor,
   invalidId,
   notFound,
+  overloaded,
+  preconditionFailed,
+  rangeNotSatisfiable,
   storeFull,
 } from '../errors.ts'
-import type { MaybePromise } from '../store/store.ts'
+import { failing, readPreconditions } from '../preconditions.ts'
+import { readRange } from '../range.ts'
+import type { MaybePromise, StoredObject } from '../store/store.ts'
 import { receive } from '../upload.ts'
+import { deleteSchema, getSchema, listSchema, MAX_ID_BYTES, putSchema } from './buckets.schema.ts'
 
-/** The longest id, in bytes of UTF-8. */
-const MAX_ID_BYTES = 512
-
-const Params = Type.Object({ id: Type.String({ description: '1 to 512 bytes of percent-encoded UTF-8' }) })
-const Bytes = Type.Unsafe<Buffer>({ type: 'string', format: 'binary' })
-const Nothing = Type.Unsafe<undefined>({})
-const errors = { 400: ErrorBody, 414: ErrorBody, 500: ErrorBody, 503: ErrorBody }
-
-const putSchema = {
-  params: Params,
-  response: { 201: Nothing, 204: Nothing, 413: ErrorBody, 415: ErrorBody, 507: ErrorBody, ...errors },
-}
-const getSchema = { params: Params, response: { 200: Bytes, 404: ErrorBody, ...errors } }
-const deleteSchema = { params: Params, response: { 204: Nothing, 404: ErrorBody, ...errors } }
+/** The most bytes of listings that wait for slow clients, over all connections. A page has a megabyte at most. */
+const MAX_UNSENT_LISTING_BYTES = 32 * 2 ** 20
 
 /** Whatever was stored, no browser runs it, guesses at its type, or keeps it without asking. */
 const GET_HEADERS = {
   'content-type': 'application/octet-stream',
-  'cache-control': 'no-cache',
+  'accept-ranges': 'bytes',
   'x-content-type-options': 'nosniff',
   'content-security-policy': "default-src 'none'; sandbox",
+}
+
+/** What a 304 repeats (RFC 9110 section 15.4.5). */
+function validators({ etag, expires }: StoredObject): Record<string, string> {
+  const headers = { 'cache-control': 'no-cache', etag }
+  return expires === undefined ? headers : { ...headers, expiration: `${expires}` }
 }
 
 /** @throws {HttpError} 400 or 414, for an id that is none. */
@@ -50,8 +50,33 @@ function settle<T>(value: MaybePromise<T>, next: (value: T) => void): MaybePromi
   return value instanceof Promise ? value.then(next) : next(value)
 }
 
+/**
+ * Cuts a client that does not read its answer in time, and holds on to what the answer is sent from until it ends: `hold`
+ * is told how many bytes wait, and returns what lets them go. Not called where all has been sent at once.
+ */
+function whileUnsent(reply: FastifyReply, hold: (bytes: number) => () => void): void {
+  const { socket } = reply.request.raw
+  if (socket.writableLength === 0) return
+  const release = hold(socket.writableLength)
+  const seconds = reply.server.config.RESPONSE_TIMEOUT_SECONDS
+  const timeout = setTimeout(() => socket.destroy(), seconds * 1000)
+  reply.raw.once('close', () => {
+    clearTimeout(timeout)
+    release()
+  })
+}
+
+const encodeCursor = (next: string) => Buffer.from(next).toString('base64url')
+
+/** @throws {HttpError} 400 for what {@link encodeCursor} does not make. */
+function decodeCursor(cursor: string): string {
+  const next = Buffer.from(cursor, 'base64url').toString()
+  if (encodeCursor(next) !== cursor) throw invalidCursor()
+  return next
+}
+
 /** `/api/buckets/:id`: binary objects under ids. */
-const buckets: FastifyPluginAsyncTypebox = async (app) => {
+const objects: FastifyPluginAsyncTypebox = async (app) => {
   const { store, config } = app
 
   app.addHook('onRequest', (request, _reply, done) => {
@@ -61,28 +86,86 @@ const buckets: FastifyPluginAsyncTypebox = async (app) => {
 
   app.put('/api/buckets/:id', { schema: putSchema }, async (request, reply) => {
     const { headers } = request.raw
+    const { id } = request.params
+    const { ttl } = request.query
     if (headers['content-range'] !== undefined) throw contentRange()
     if ((headers['content-encoding'] || 'identity').toLowerCase() !== 'identity') throw contentEncoding()
-    const bytes = await receive(request.raw, config.MAX_OBJECT_BYTES, store)
-    const outcome = await store.put(request.params.id, bytes)
+    const preconditions = readPreconditions(headers)
+    const { bytes, etag } = await receive(request.raw, {
+      maxBytes: config.MAX_OBJECT_BYTES,
+      store,
+      async accept() {
+        if (preconditions !== undefined && !(await store.check(id, preconditions))) throw preconditionFailed()
+        reply.askForBody()
+      },
+    })
+    const expires = ttl === undefined ? undefined : Math.ceil(Date.now() / 1000 + ttl)
+    const outcome = await store.put(id, { bytes, etag, expires }, preconditions)
     if (outcome === 'full') throw storeFull()
+    if (outcome === 'precondition_failed') throw preconditionFailed()
+    reply.header('etag', etag)
     return reply.code(outcome === 'created' ? 201 : 204).send()
   })
 
-  app.get('/api/buckets/:id', { schema: getSchema }, (request, reply) =>
-    settle(store.get(request.params.id), (object) => {
+  app.get('/api/buckets/:id', { schema: getSchema }, (request, reply) => {
+    const { headers, method } = request.raw
+    const preconditions = readPreconditions(headers)
+    return settle(store.get(request.params.id), (object) => {
       if (object === undefined) throw notFound()
-      reply.headers(GET_HEADERS).send(object.bytes)
-      if (request.raw.socket.writableLength > 0) reply.raw.once('close', store.reading(object))
-    }),
-  )
+      const { bytes, etag } = object
+      const failed = preconditions && failing(preconditions, etag)
+      if (failed === 'ifMatch') throw preconditionFailed()
+      if (failed === 'ifNoneMatch') {
+        reply.headers(validators(object)).code(304).send()
+        return
+      }
+      const isRangeWanted = method === 'GET' && (headers['if-range'] ?? etag) === etag
+      const range = isRangeWanted ? readRange(headers.range, bytes.length) : undefined
+      if (range === 'unsatisfiable') throw rangeNotSatisfiable(bytes.length)
+      reply.headers(GET_HEADERS).headers(validators(object))
+      if (range === undefined) {
+        reply.send(bytes)
+      } else {
+        reply.code(206).header('content-range', `bytes ${range.first}-${range.last}/${bytes.length}`)
+        reply.send(bytes.subarray(range.first, range.last + 1))
+      }
+      whileUnsent(reply, () => store.reading(object))
+    })
+  })
 
   app.delete('/api/buckets/:id', { schema: deleteSchema }, (request, reply) =>
-    settle(store.delete(request.params.id), (outcome) => {
+    settle(store.delete(request.params.id, readPreconditions(request.raw.headers)), (outcome) => {
       if (outcome === 'miss') throw notFound()
+      if (outcome === 'precondition_failed') throw preconditionFailed()
       reply.code(204).send()
     }),
   )
+}
+
+/** `/api/buckets`: the listing. */
+const listing: FastifyPluginAsyncTypebox = async (app) => {
+  let unsentBytes = 0
+
+  app.get('/api/buckets', { schema: listSchema }, (request, reply) => {
+    const { prefix, limit, cursor } = request.query
+    if (unsentBytes > MAX_UNSENT_LISTING_BYTES) throw overloaded()
+    const after = cursor === '' ? undefined : decodeCursor(cursor)
+    return settle(app.store.list({ prefix, limit, after }), ({ objects, next }) => {
+      reply.send({ buckets: objects, next: next === undefined ? null : encodeCursor(next) })
+      whileUnsent(reply, (bytes) => {
+        unsentBytes += bytes
+        return () => {
+          unsentBytes -= bytes
+        }
+      })
+    })
+  })
+}
+
+/** `/api/buckets` and `/api/buckets/:id`. */
+const buckets: FastifyPluginAsyncTypebox = async (app) => {
+  app.register(listing)
+  app.register(objects)
 }
 
 export default buckets

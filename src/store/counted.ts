@@ -1,18 +1,34 @@
-import type { DeleteOutcome, MaybePromise, PutOutcome, Store, StoredObject, StoreStats } from './store.ts'
+import type { Preconditions } from '../preconditions.ts'
+import type {
+  DeleteOutcome,
+  ListOptions,
+  MaybePromise,
+  NewObject,
+  Page,
+  PutOutcome,
+  Store,
+  StoredObject,
+  StoreStats,
+} from './store.ts'
 
-/** How often each operation ended in each of the ways that it can end. `error`: the engine failed. */
+/**
+ * How often each operation ended in each of the ways that it can end. `error`: the engine failed. A listing is a
+ * `miss` where it finds nothing.
+ */
 export interface OperationCounts {
   get: Record<'hit' | 'miss' | 'error', number>
   put: Record<PutOutcome | 'error', number>
   delete: Record<DeleteOutcome | 'error', number>
+  list: Record<'hit' | 'miss' | 'error', number>
 }
 
 /** A store that counts the outcomes of another one's operations. */
 export class CountedStore implements Store {
   readonly counts: OperationCounts = {
     get: { hit: 0, miss: 0, error: 0 },
-    put: { created: 0, replaced: 0, full: 0, error: 0 },
-    delete: { deleted: 0, miss: 0, error: 0 },
+    put: { created: 0, replaced: 0, precondition_failed: 0, full: 0, error: 0 },
+    delete: { deleted: 0, miss: 0, precondition_failed: 0, error: 0 },
+    list: { hit: 0, miss: 0, error: 0 },
   }
   readonly #store: Store
 
@@ -29,12 +45,23 @@ export class CountedStore implements Store {
     return count(this.counts.get, () => this.#store.get(id), outcome)
   }
 
-  put(id: string, bytes: Buffer): MaybePromise<PutOutcome> {
-    return count(this.counts.put, () => this.#store.put(id, bytes), same)
+  /** A put whose preconditions fail is one that ended early. */
+  check(id: string, preconditions: Preconditions): MaybePromise<boolean> {
+    const outcome = (holds: boolean) => (holds ? undefined : 'precondition_failed')
+    return count(this.counts.put, () => this.#store.check(id, preconditions), outcome)
   }
 
-  delete(id: string): MaybePromise<DeleteOutcome> {
-    return count(this.counts.delete, () => this.#store.delete(id), same)
+  put(id: string, object: NewObject, preconditions?: Preconditions): MaybePromise<PutOutcome> {
+    return count(this.counts.put, () => this.#store.put(id, object, preconditions), same)
+  }
+
+  delete(id: string, preconditions?: Preconditions): MaybePromise<DeleteOutcome> {
+    return count(this.counts.delete, () => this.#store.delete(id, preconditions), same)
+  }
+
+  list(options: ListOptions): MaybePromise<Page> {
+    const outcome = ({ objects }: Page) => (objects.length === 0 ? 'miss' : 'hit')
+    return count(this.counts.list, () => this.#store.list(options), outcome)
   }
 
   reading(object: StoredObject): () => void {
@@ -66,10 +93,11 @@ const same = <T>(outcome: T) => outcome
 function count<T, O extends string>(
   counts: Record<O | 'error', number>,
   operate: () => MaybePromise<T>,
-  outcome: (result: T) => O,
+  outcomeOf: (result: T) => O | undefined,
 ): MaybePromise<T> {
   const succeed = (result: T) => {
-    counts[outcome(result)]++
+    const outcome = outcomeOf(result)
+    if (outcome !== undefined) counts[outcome]++
     return result
   }
   const fail = (error: unknown) => {

@@ -1,14 +1,33 @@
 import { getHeapStatistics } from 'node:v8'
-import type { DeleteOutcome, PutOutcome, Store, StoredObject, StoreStats } from './store.ts'
+import sortedBTree from 'sorted-btree'
+import { failing, type Preconditions } from '../preconditions.ts'
+import type {
+  DeleteOutcome,
+  ListedObject,
+  ListOptions,
+  NewObject,
+  Page,
+  PutOutcome,
+  Store,
+  StoredObject,
+  StoreStats,
+} from './store.ts'
 
 /**
- * Memory that an object takes beside its payload and its id: the map's entry, the record, the Buffer and its
- * backing store, the allocator's rounding. Measured by test/store/memory-cost.test.ts, in bytes.
+ * Memory that an object takes beside its payload and its id: the map's entry, the place in the order of ids, the
+ * record, its entity tag, the Buffer and its backing store, the allocator's rounding. Measured by
+ * test/store/memory-cost.test.ts, in bytes.
  */
-const BOOKKEEPING_BYTES = 600
+const BOOKKEEPING_BYTES = 700
 
 /** The part of {@link BOOKKEEPING_BYTES} that lies in V8's heap, measured likewise. */
-const BOOKKEEPING_HEAP_BYTES = 320
+const BOOKKEEPING_HEAP_BYTES = 450
+
+/** How often objects are looked for whose life has ended, in milliseconds: lives end at whole seconds. */
+const SWEEP_INTERVAL_MS = 1000
+
+/** How long a sweep may hold the event loop before it lets others have their turn, in milliseconds. */
+const SWEEP_STEP_MS = 2
 
 export interface MemoryStoreOptions {
   /** The most that payloads, ids, bookkeeping and uploads under way may take, in bytes. */
@@ -21,68 +40,127 @@ export interface MemoryStoreOptions {
   heapLimitBytes?: number
 }
 
+const BTree = sortedBTree.default
+
 class MemoryObject implements StoredObject {
+  readonly id: string
   readonly bytes: Buffer
+  readonly etag: string
+  readonly expires: number | undefined
+  readonly modified = Math.floor(Date.now() / 1000)
   readers = 0
   /** Deleted or replaced. */
   gone = false
 
-  constructor(bytes: Buffer) {
+  constructor(id: string, { bytes, etag, expires }: NewObject) {
+    this.id = id
     this.bytes = bytes
+    this.etag = etag
+    this.expires = expires
   }
 }
+
+/** An object whose life has an end. */
+type MortalObject = MemoryObject & { readonly expires: number }
+
+const isMortal = (object: MemoryObject): object is MortalObject => object.expires !== undefined
+
+const hasExpired = (object: MortalObject) => object.expires * 1000 <= Date.now()
+
+function describe({ id, bytes, etag, modified, expires }: MemoryObject): ListedObject {
+  const listed = { id, size: bytes.length, etag, modified }
+  return expires === undefined ? listed : { ...listed, expires }
+}
+
+const compareIds = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
+
+const compareExpirations = (a: MortalObject, b: MortalObject) =>
+  a.expires - b.expires || compareIds(a.id, b.id)
 
 /** Keeps objects in this process, for as long as it lives. */
 export class MemoryStore implements Store {
   readonly engine = 'memory'
   readonly #objects = new Map<string, MemoryObject>()
+  /** The same ids in the order of a listing. Looking an object up here would cost four times as much. */
+  readonly #ids = new BTree<string, undefined>(undefined, compareIds)
+  /** The objects whose life has an end, the first to go first. */
+  readonly #mortals = new BTree<MortalObject, undefined>(undefined, compareExpirations)
   readonly #limitBytes: number
   readonly #heapLimitBytes: number
+  readonly #sweeping: NodeJS.Timeout
   #usedBytes = 0
   #usedHeapBytes = 0
 
   constructor({ limitBytes, heapLimitBytes = getHeapStatistics().heap_size_limit / 4 }: MemoryStoreOptions) {
     this.#limitBytes = limitBytes
     this.#heapLimitBytes = heapLimitBytes
+    this.#sweeping = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS).unref()
   }
 
   get(id: string): MemoryObject | undefined {
-    return this.#objects.get(id)
+    const object = this.#objects.get(id)
+    if (object === undefined || !isMortal(object) || !hasExpired(object)) return object
+    this.#remove(object)
+    return undefined
   }
 
-  put(id: string, bytes: Buffer): PutOutcome {
-    const replaced = this.#objects.get(id)
+  check(id: string, preconditions: Preconditions): boolean {
+    return failing(preconditions, this.get(id)?.etag) === undefined
+  }
+
+  put(id: string, newObject: NewObject, preconditions?: Preconditions): PutOutcome {
+    if (preconditions !== undefined && !this.check(id, preconditions)) {
+      this.release(newObject.bytes.length)
+      return 'precondition_failed'
+    }
+    const replaced = this.get(id)
     if (replaced !== undefined) {
-      this.#objects.set(id, new MemoryObject(bytes))
-      this.#free(replaced)
+      this.#drop(replaced)
+      this.#keep(new MemoryObject(replaced.id, newObject))
       return 'replaced'
     }
     // The id is a slice of the request's URL, which before Node.js 26 would stay alive with it, up to 12 kB.
     const idBytes = Buffer.from(id)
     if (!this.#reserveBookkeeping(idBytes.length)) {
-      this.release(bytes.length)
+      this.release(newObject.bytes.length)
       return 'full'
     }
-    this.#objects.set(idBytes.toString(), new MemoryObject(bytes))
+    const object = new MemoryObject(idBytes.toString(), newObject)
+    this.#keep(object)
+    this.#ids.set(object.id, undefined)
     return 'created'
   }
 
-  delete(id: string): DeleteOutcome {
-    const object = this.#objects.get(id)
+  delete(id: string, preconditions?: Preconditions): DeleteOutcome {
+    const object = this.get(id)
     if (object === undefined) return 'miss'
-    this.#objects.delete(id)
-    const idLength = Buffer.byteLength(id)
-    this.#free(object)
-    this.release(idLength + BOOKKEEPING_BYTES)
-    this.#usedHeapBytes -= idLength + BOOKKEEPING_HEAP_BYTES
+    if (preconditions !== undefined && failing(preconditions, object.etag) !== undefined)
+      return 'precondition_failed'
+    this.#remove(object)
     return 'deleted'
+  }
+
+  list({ prefix, limit, after }: ListOptions): Page {
+    const objects: ListedObject[] = []
+    let looked = 0
+    let last = after
+    for (const id of this.#ids.keys(after === undefined || after < prefix ? prefix : after)) {
+      if (id === after) continue
+      if (!id.startsWith(prefix)) break
+      // Objects that are gone but not yet swept count, so that they cannot make a page long.
+      if (looked++ === limit) return { objects, next: last }
+      last = id
+      const object = this.get(id)
+      if (object !== undefined) objects.push(describe(object))
+    }
+    return { objects, next: undefined }
   }
 
   reading(object: MemoryObject): () => void {
     object.readers++
     return () => {
       object.readers--
-      if (object.gone) this.#free(object)
+      this.#release(object)
     }
   }
 
@@ -101,13 +179,35 @@ export class MemoryStore implements Store {
   }
 
   close(): void {
+    clearInterval(this.#sweeping)
     this.#objects.clear()
+    this.#ids.clear()
+    this.#mortals.clear()
   }
 
-  /** Gives an object's bytes back when the last reader has done with them. */
-  #free(object: MemoryObject): void {
+  #keep(object: MemoryObject): void {
+    this.#objects.set(object.id, object)
+    if (isMortal(object)) this.#mortals.set(object, undefined)
+  }
+
+  /** Gives back what an object alone takes, when it is deleted or replaced: its bytes after the last reader. */
+  #drop(object: MemoryObject): void {
+    if (isMortal(object)) this.#mortals.delete(object)
     object.gone = true
-    if (object.readers === 0) this.release(object.bytes.length)
+    this.#release(object)
+  }
+
+  #release(object: MemoryObject): void {
+    if (object.gone && object.readers === 0) this.release(object.bytes.length)
+  }
+
+  #remove(object: MemoryObject): void {
+    this.#objects.delete(object.id)
+    this.#ids.delete(object.id)
+    this.#drop(object)
+    const idLength = Buffer.byteLength(object.id)
+    this.release(idLength + BOOKKEEPING_BYTES)
+    this.#usedHeapBytes -= idLength + BOOKKEEPING_HEAP_BYTES
   }
 
   #reserveBookkeeping(idLength: number): boolean {
@@ -116,5 +216,16 @@ export class MemoryStore implements Store {
     if (!this.reserve(idLength + BOOKKEEPING_BYTES)) return false
     this.#usedHeapBytes += heapBytes
     return true
+  }
+
+  /** Removes the objects whose life has ended, in steps. */
+  #sweep(): void {
+    const deadline = performance.now() + SWEEP_STEP_MS
+    let first = this.#mortals.minKey()
+    while (first !== undefined && hasExpired(first)) {
+      if (performance.now() > deadline) return void setImmediate(() => this.#sweep())
+      this.#remove(first)
+      first = this.#mortals.minKey()
+    }
   }
 }

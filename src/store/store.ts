@@ -1,15 +1,51 @@
+import type { Preconditions } from '../preconditions.ts'
+
 /** A value that is there at once where the engine is in this process, and a promise where it is not. */
 export type MaybePromise<T> = T | Promise<T>
 
-/** What is kept under an id. The bytes are the store's own: readers must not change them. */
-export interface StoredObject {
+/** What a put is to keep. */
+export interface NewObject {
+  /** Readers must not change them. */
   readonly bytes: Buffer
+  /** The strong entity tag, in its quotes. */
+  readonly etag: string
+  /** The end of the object's life in Unix seconds, or undefined for none. At that second it is gone. */
+  readonly expires: number | undefined
 }
 
-/** How a write ended. `full`: the limit would have been exceeded, and nothing has changed. */
-export type PutOutcome = 'created' | 'replaced' | 'full'
+/** What is kept under an id. */
+export interface StoredObject extends NewObject {
+  /** When it was put, in Unix seconds. */
+  readonly modified: number
+}
 
-export type DeleteOutcome = 'deleted' | 'miss'
+/** What a listing says of an object. */
+export interface ListedObject extends Pick<StoredObject, 'etag' | 'modified'> {
+  readonly id: string
+  /** In bytes. */
+  readonly size: number
+  readonly expires?: number
+}
+
+export interface ListOptions {
+  prefix: string
+  /** The most objects of a page; there may be fewer although more follow. */
+  limit: number
+  /** The `next` of an earlier page, or undefined for the first one. */
+  after: string | undefined
+}
+
+/** Objects of one page, in the engine's order. */
+export interface Page {
+  readonly objects: ListedObject[]
+  /** Where the next page goes on, in the engine's own terms; undefined at the end. */
+  readonly next: string | undefined
+}
+
+/** How a write ended. But for `created` and `replaced` nothing has changed. `full`: there is no room. */
+export type PutOutcome = 'created' | 'replaced' | 'full' | 'precondition_failed'
+
+export type DeleteOutcome = 'deleted' | 'miss' | 'precondition_failed'
 
 /** What a store holds, in objects and in bytes of memory; `bytes` counts all that {@link Store.reserve} handed out. */
 export interface StoreStats {
@@ -19,8 +55,8 @@ export interface StoreStats {
 }
 
 /**
- * Objects under ids. Every operation is atomic. Outcomes are values; a rejection or an exception means that
- * the engine failed.
+ * Objects under ids. Every operation is atomic, its preconditions included. Outcomes are values; a rejection or an
+ * exception means that the engine failed.
  */
 export interface Store {
   /** The engine's name, as in `STORAGE_URL`. */
@@ -28,13 +64,20 @@ export interface Store {
 
   get(id: string): MaybePromise<StoredObject | undefined>
 
+  /** Whether a put with these preconditions would go ahead now: so that its body need not be read in vain. */
+  check(id: string, preconditions: Preconditions): MaybePromise<boolean>
+
   /**
    * Creates or replaces an object. The store takes the buffer over, and with it the `bytes.length` bytes
    * that the caller has reserved for it, whatever the outcome.
    */
-  put(id: string, bytes: Buffer): MaybePromise<PutOutcome>
+  put(id: string, object: NewObject, preconditions?: Preconditions): MaybePromise<PutOutcome>
 
-  delete(id: string): MaybePromise<DeleteOutcome>
+  /** Where there is nothing the outcome is `miss`, whatever the preconditions (RFC 9110 section 13.2.1). */
+  delete(id: string, preconditions?: Preconditions): MaybePromise<DeleteOutcome>
+
+  /** One page of the objects whose ids begin with a prefix. What exists from the first page to the last is on one of them. */
+  list(options: ListOptions): MaybePromise<Page>
 
   /**
    * Says that an answer is still being sent from an object's bytes: until it ends they are in memory, and count,

@@ -9,6 +9,12 @@ t.test('without any variable the service listens on port 5000 and keeps objects 
     LOG_LEVEL: 'info',
     STORAGE_URL: 'memory:',
     MAX_OBJECT_BYTES: 16_777_216,
+    TOKENS: [],
+    HEADERS_TIMEOUT_SECONDS: 15,
+    REQUEST_TIMEOUT_SECONDS: 120,
+    RESPONSE_TIMEOUT_SECONDS: 300,
+    STALL_TIMEOUT_SECONDS: 60,
+    KEEP_ALIVE_SECONDS: 72,
     DRAIN_SECONDS: 5,
     REVISION: 'unknown',
   })

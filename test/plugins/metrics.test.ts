@@ -58,22 +58,23 @@ t.test('the page is what the registry says, in the text format, as HEAD and GET'
 t.test('a fresh process shows the known series at zero', async (t) => {
   const series = await scrape(build(t))
   const known: Record<string, number[]> = {
-    PUT: [201, 204, 413, 507],
-    GET: [200, 404],
-    HEAD: [200, 404],
-    DELETE: [204, 404],
+    PUT: [201, 204, 412, 413, 415, 507],
+    GET: [200, 206, 304, 404, 412, 416],
+    HEAD: [200, 304, 404, 412],
+    DELETE: [204, 404, 412],
   }
   for (const [method, statuses] of Object.entries(known)) {
     for (const status of [...statuses, 400, 414, 500, 503])
       t.equal(series[requestCount(method, BUCKET, status)], 0)
   }
-  for (const reason of ['bad_url', 'malformed', 'header_overflow', 'timeout', 'expectation', 'connect']) {
+  for (const reason of ['bad_url', 'malformed', 'header_overflow', 'timeout', 'connect']) {
     t.equal(series[`http_requests_rejected_total{reason="${reason}"}`], 0)
   }
   const outcomes = {
     get: ['hit', 'miss', 'error'],
-    put: ['created', 'replaced', 'full', 'error'],
-    delete: ['deleted', 'miss', 'error'],
+    put: ['created', 'replaced', 'precondition_failed', 'full', 'error'],
+    delete: ['deleted', 'miss', 'precondition_failed', 'error'],
+    list: ['hit', 'miss', 'error'],
   }
   for (const [operation, names] of Object.entries(outcomes)) {
     for (const outcome of names)

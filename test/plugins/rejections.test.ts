@@ -1,15 +1,9 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
-import { build, exchange, listen, requestCount, scrape, send, until } from '../helper.ts'
+import { build, exchange, listen, refusal, requestCount, scrape, send, until } from '../helper.ts'
 
 const HEAD = 'Host: a\r\nConnection: close\r\n\r\n'
-
-/** A refusal as the client sees it: the status line, and the error. */
-function refusal(answer: string): [string | undefined, string | undefined] {
-  const [head = '', body = ''] = answer.split('\r\n\r\n')
-  return [head.split('\r\n')[0], body && JSON.parse(body).error]
-}
 
 t.test('what no route sees is answered, counted by reason, and measured nowhere else', async (t) => {
   const cases: [string, string, string, string][] = [
@@ -21,12 +15,6 @@ t.test('what no route sees is answered, counted by reason, and measured nowhere 
       `GET / HTTP/1.1\r\nX: ${'x'.repeat(100_000)}\r\n${HEAD}`,
       '431 Request Header Fields Too Large',
       'request line and headers too large: at most 16384 bytes',
-    ],
-    [
-      'expectation',
-      `GET / HTTP/1.1\r\nExpect: cake\r\n${HEAD}`,
-      '417 Expectation Failed',
-      'expect must be 100-continue or absent',
     ],
     ['connect', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n', '501 Not Implemented', 'connect is not supported'],
   ]
@@ -43,14 +31,6 @@ t.test('what no route sees is answered, counted by reason, and measured nowhere 
     t.equal(after.http_requests_in_flight, 0)
     t.equal((await send({ port, path: '/livez' })).statusCode, 200, 'the service goes on')
   }
-})
-
-t.test('a request without a Host is 400, but HTTP/1.0 needs none', async (t) => {
-  const app = build(t)
-  const port = await listen(app)
-  const answer = await exchange(port, 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n')
-  t.strictSame(refusal(answer), ['HTTP/1.1 400 Bad Request', 'host header missing'])
-  t.match(await exchange(port, 'GET /livez HTTP/1.0\r\n\r\n'), /^HTTP\/1.1 200 OK/)
 })
 
 t.test(

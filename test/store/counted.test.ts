@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { Preconditions } from '../../src/preconditions.ts'
 import { CountedStore } from '../../src/store/counted.ts'
 import { MemoryStore } from '../../src/store/memory.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -8,8 +9,10 @@ function remote(store: Store): Store {
   return {
     engine: 'remote',
     get: async (id) => store.get(id),
-    put: async (id, bytes) => store.put(id, bytes),
-    delete: async (id) => store.delete(id),
+    check: async (id, preconditions) => store.check(id, preconditions),
+    put: async (id, object, preconditions) => store.put(id, object, preconditions),
+    delete: async (id, preconditions) => store.delete(id, preconditions),
+    list: async (options) => store.list(options),
     reading: (object) => store.reading(object),
     reserve: (bytes) => store.reserve(bytes),
     release: (bytes) => store.release(bytes),
@@ -18,24 +21,36 @@ function remote(store: Store): Store {
   }
 }
 
+/** Holds where there is nothing. */
+const NOTHING: Preconditions = { ifMatch: undefined, ifNoneMatch: '*' }
+
+function put(store: Store, id: string, size: number, preconditions?: Preconditions) {
+  store.reserve(size)
+  return store.put(id, { bytes: Buffer.alloc(size), etag: `"${size}"`, expires: undefined }, preconditions)
+}
+
 t.test('outcomes are counted whether the engine answers at once or later', async (t) => {
   for (const wrap of [(store: Store) => store, remote]) {
     const store = new CountedStore(wrap(new MemoryStore({ limitBytes: 1000 })))
-    store.reserve(1)
-    await store.put('a', Buffer.alloc(1))
-    store.reserve(1)
-    await store.put('a', Buffer.alloc(1))
+    await put(store, 'a', 1)
+    await put(store, 'a', 1)
+    await put(store, 'a', 1, NOTHING)
+    await store.check('a', NOTHING)
+    await store.check('b', NOTHING)
     store.reserve(2000)
-    store.reserve(300)
-    await store.put('b', Buffer.alloc(300))
+    await put(store, 'b', 100)
+    await store.list({ prefix: '', limit: 1, after: undefined })
+    await store.list({ prefix: 'b', limit: 1, after: undefined })
     await store.get('a')
     await store.get('b')
+    await store.delete('a', NOTHING)
     await store.delete('a')
     await store.delete('a')
     t.strictSame(store.counts, {
       get: { hit: 1, miss: 1, error: 0 },
-      put: { created: 1, replaced: 1, full: 2, error: 0 },
-      delete: { deleted: 1, miss: 1, error: 0 },
+      put: { created: 1, replaced: 1, precondition_failed: 2, full: 2, error: 0 },
+      delete: { deleted: 1, miss: 1, precondition_failed: 1, error: 0 },
+      list: { hit: 1, miss: 1, error: 0 },
     })
     t.match(await store.stats(), { objects: 0, bytes: 0 })
     await store.close()
@@ -44,7 +59,7 @@ t.test('outcomes are counted whether the engine answers at once or later', async
 
 t.test('the memory engine costs no promise', async (t) => {
   const store = new CountedStore(new MemoryStore({ limitBytes: 1000 }))
-  t.equal(store.put('a', Buffer.alloc(0)), 'created')
+  t.equal(put(store, 'a', 0), 'created')
   t.match(store.get('a'), { bytes: Buffer.alloc(0) })
   t.equal(store.delete('a'), 'deleted')
 })

@@ -1,0 +1,32 @@
+import bearerAuth from '@fastify/bearer-auth'
+import { Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { failure, unauthorized } from '../errors.ts'
+
+const UNAUTHORIZED = failure('There is no bearer token, or a wrong one', {
+  'WWW-Authenticate': Type.Literal('Bearer'),
+})
+
+const plugin: FastifyPluginAsync = async (app) => {
+  const { TOKENS } = app.config
+  if (TOKENS.length === 0) return
+  await app.register(bearerAuth, {
+    keys: TOKENS,
+    // The scheme's name has no case (RFC 9110 section 11.1); only so does the plugin know.
+    specCompliance: 'rfc6749',
+    addHook: false,
+    verifyErrorLogLevel: 'debug',
+  })
+  app.addHook('onRoute', (route) => {
+    if (route.schema === undefined || route.schema.hide) return
+    const response = { ...(route.schema.response as object), 401: UNAUTHORIZED }
+    route.schema = { ...route.schema, security: [{ bearer: [] }], response }
+  })
+  app.addHook('onRequest', (request, reply, done) => {
+    app.verifyBearerAuth?.(request, reply, (error) => done(error && unauthorized()))
+  })
+}
+
+/** Asks for a bearer token (RFC 6750) on the routes of its scope, if there are tokens, and documents that it does. */
+export default fp(plugin, { name: 'auth', dependencies: ['config'] })

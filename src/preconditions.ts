@@ -1,0 +1,60 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { invalidEntityTags } from './errors.ts'
+
+/** What `If-Match` or `If-None-Match` lists: anything that exists, or entity tags as they came, `W/"weak"` included. */
+type EntityTags = '*' | readonly string[]
+
+/** The preconditions of a request (RFC 9110 section 13.1); absent ones hold. */
+export interface Preconditions {
+  readonly ifMatch: EntityTags | undefined
+  readonly ifNoneMatch: EntityTags | undefined
+}
+
+/** An element of a list: an entity tag, quotes and all, or nothing (RFC 9110 sections 8.8.3 and 5.6.1.2). */
+const LIST_ELEMENT = /[ \t]*(?:((?:W\/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*)?(,|$)/y
+
+/** @throws {HttpError} 400 for what is no list of entity tags. */
+function readEntityTags(name: string, field: string | undefined): EntityTags | undefined {
+  if (field === undefined || field === '*') return field
+  const tags: string[] = []
+  LIST_ELEMENT.lastIndex = 0
+  for (;;) {
+    const element = LIST_ELEMENT.exec(field)
+    if (element === null) throw invalidEntityTags(name)
+    if (element[1] !== undefined) tags.push(element[1])
+    if (element[2] === '') return tags
+  }
+}
+
+/**
+ * Reads `If-Match` and `If-None-Match`. The conditions by date do not count: objects have no Last-Modified.
+ *
+ * @returns undefined where there are none.
+ * @throws {HttpError} 400 for a field that is neither `*` nor a list of entity tags.
+ */
+export function readPreconditions(headers: IncomingHttpHeaders): Preconditions | undefined {
+  const ifMatch = readEntityTags('if-match', headers['if-match'])
+  const ifNoneMatch = readEntityTags('if-none-match', headers['if-none-match'])
+  return ifMatch === undefined && ifNoneMatch === undefined ? undefined : { ifMatch, ifNoneMatch }
+}
+
+/**
+ * The first precondition that fails for an object, in RFC 9110's order (section 13.2.2).
+ *
+ * @param etag the object's entity tag, a strong one, or undefined where there is no object.
+ * @returns undefined where all of them hold.
+ */
+export function failing(
+  { ifMatch, ifNoneMatch }: Preconditions,
+  etag: string | undefined,
+): keyof Preconditions | undefined {
+  if (ifMatch !== undefined && !matches(ifMatch, etag)) return 'ifMatch'
+  if (ifNoneMatch !== undefined && matches(ifNoneMatch, etag, 'weakly')) return 'ifNoneMatch'
+  return undefined
+}
+
+/** Strong comparison takes a weak tag for no match; weak comparison takes it for what it quotes (section 8.8.3.2). */
+function matches(tags: EntityTags, etag: string | undefined, weakly?: 'weakly'): boolean {
+  if (etag === undefined) return false
+  return tags === '*' || tags.includes(etag) || (weakly !== undefined && tags.includes(`W/${etag}`))
+}

@@ -1,0 +1,156 @@
+/** What OpenAPI says of the storage routes, and what Fastify reads their queries and types their handlers by. */
+import { type TSchema, Type } from '@sinclair/typebox'
+import { failure } from '../errors.ts'
+import { integer } from '../parameters.ts'
+
+/** The longest id, in bytes of UTF-8. */
+export const MAX_ID_BYTES = 512
+
+/** The longest life that a PUT may give, in seconds: ten years of 366 days. */
+const MAX_TTL_SECONDS = 10 * 366 * 24 * 60 * 60
+
+/** The most objects of a page. */
+const MAX_LIMIT = 1000
+
+const tags = ['buckets']
+
+const params = Type.Object({
+  id: Type.String({
+    description: `1 to ${MAX_ID_BYTES} bytes of percent-encoded UTF-8: no control characters, not . or ..`,
+  }),
+})
+
+const ETag = Type.String({ description: 'Strong, made from the bytes alone' })
+const Expiration = Type.Integer({ description: 'When it is gone, in Unix seconds; absent where it stays' })
+const validators = { ETag, Expiration, 'Cache-Control': Type.Literal('no-cache') }
+const contentHeaders = {
+  ...validators,
+  'Accept-Ranges': Type.Literal('bytes'),
+  'X-Content-Type-Options': Type.Literal('nosniff'),
+  'Content-Security-Policy': Type.Literal("default-src 'none'; sandbox"),
+}
+
+const preconditions = {
+  'If-Match': Type.Optional(
+    Type.String({ description: '`*` or entity tags: 412 unless the object has one of them' }),
+  ),
+  'If-None-Match': Type.Optional(
+    Type.String({
+      description: '`*` or entity tags: 412, or 304 to GET and HEAD, if the object has one of them',
+    }),
+  ),
+}
+
+/** An answer without a body. */
+const nothing = (description: string, headers: Record<string, TSchema> = {}) =>
+  Type.Unsafe<undefined>({ type: 'null', description, headers })
+
+/** An answer of any bytes. */
+const bytes = (description: string, headers: Record<string, TSchema>) =>
+  Type.Unsafe<Buffer>({
+    description,
+    headers,
+    content: { 'application/octet-stream': { schema: {} } },
+  })
+
+const failures = {
+  400: failure('The id, a parameter or a header is malformed'),
+  500: failure('A fault of the service: its log has the cause'),
+  503: failure('Overloaded', { 'Retry-After': Type.Integer({ description: 'In seconds' }) }),
+}
+const objectFailures = {
+  ...failures,
+  412: failure('A precondition failed: nothing has changed'),
+  414: failure(`The id is longer than ${MAX_ID_BYTES} bytes`),
+}
+const absent = failure('There is no object under the id')
+
+export const putSchema = {
+  tags,
+  summary: 'Store an object',
+  description: 'Any bytes, of any Content-Type or none. The object is replaced whole, its expiry included.',
+  params,
+  querystring: Type.Object({
+    ttl: Type.Optional(
+      integer('ttl', 1, MAX_TTL_SECONDS, {
+        unit: 'seconds',
+        description: 'How many seconds the object lives at least; without it, until it is deleted',
+      }),
+    ),
+  }),
+  headers: Type.Object(preconditions),
+  response: {
+    201: nothing('Created', { ETag }),
+    204: nothing('Replaced', { ETag }),
+    413: failure('Larger than MAX_OBJECT_BYTES'),
+    415: failure('Content-Encoding is not identity'),
+    507: failure('The store is full'),
+    ...objectFailures,
+  },
+}
+
+export const getSchema = {
+  tags,
+  summary: 'Read an object, or a part of it',
+  params,
+  headers: Type.Object({
+    ...preconditions,
+    Range: Type.Optional(
+      Type.String({
+        description: 'One range of bytes; several, or a malformed one, are ignored, as with HEAD',
+      }),
+    ),
+    'If-Range': Type.Optional(
+      Type.String({ description: "An entity tag: Range is ignored unless it is the object's" }),
+    ),
+  }),
+  response: {
+    200: bytes('The object', contentHeaders),
+    206: bytes('The part that Range asks for', { ...contentHeaders, 'Content-Range': Type.String() }),
+    304: nothing('If-None-Match lists the object', validators),
+    404: absent,
+    416: failure('The range begins after the end', { 'Content-Range': Type.String() }),
+    ...objectFailures,
+  },
+}
+
+export const deleteSchema = {
+  tags,
+  summary: 'Delete an object',
+  params,
+  headers: Type.Object(preconditions),
+  response: { 204: nothing('Deleted'), 404: absent, ...objectFailures },
+}
+
+const ListedObject = Type.Object({
+  id: Type.String(),
+  size: Type.Integer({ description: 'In bytes' }),
+  etag: Type.String({ description: 'As in the ETag header, quotes included' }),
+  modified: Type.Integer({ description: 'When it was stored, in Unix seconds' }),
+  expires: Type.Optional(Type.Integer({ description: 'When it is gone, in Unix seconds' })),
+})
+
+export const listSchema = {
+  tags,
+  summary: 'List objects',
+  description:
+    'Page by page, in no order that clients may rely on. Each id that exists from the first page to the last is on one of them.',
+  querystring: Type.Object({
+    prefix: Type.String({ default: '', description: 'Only ids that begin with this text' }),
+    limit: integer('limit', 1, MAX_LIMIT, {
+      default: 100,
+      description: 'The most objects of a page; there may be fewer although more follow',
+    }),
+    cursor: Type.String({ default: '', description: 'The `next` of the page before' }),
+  }),
+  response: {
+    200: Type.Object(
+      {
+        buckets: Type.Array(ListedObject),
+        next: Type.Union([Type.String(), Type.Null()], { description: 'The next cursor, null at the end' }),
+      },
+      { description: 'A page' },
+    ),
+    ...failures,
+  },
+}
