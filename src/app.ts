@@ -19,6 +19,7 @@ import rejections, { answerBadUrl, answerClientError, MAX_HEADER_BYTES } from '.
 import store from './plugins/store.ts'
 import { compileValidator, parseQuery } from './query.ts'
 import buckets from './routes/buckets.ts'
+import documentation from './routes/documentation.ts'
 import health from './routes/health.ts'
 
 /** How often requests are looked at that arrive too slowly, in milliseconds. */
@@ -72,6 +73,7 @@ export function buildApp(
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   app.register(config, { config: settings })
+  app.register(openapi)
   app.register(connections)
   app.register(methods)
   app.register(metrics)
@@ -80,9 +82,9 @@ export function buildApp(
   app.register(lifecycle)
   app.register(protocol)
   app.register(store)
-  app.register(openapi)
 
   app.register(health)
+  app.register(documentation)
   app.register(async (api) => {
     api.register(overload)
     api.register(auth)

@@ -1,13 +1,18 @@
-import { type TSchema, Type } from '@sinclair/typebox'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
 
-/** The body of every answer that is not a success. */
-export const ErrorBody = Type.Object({
-  error: Type.String({ description: 'What is wrong and what is allowed, in lower-case words' }),
-})
+/** The body of every answer that is not a success: a shared schema, which the errors plugin adds. */
+export const ErrorBody = Type.Object(
+  { error: Type.String({ description: 'What is wrong and what is allowed, in lower-case words' }) },
+  { $id: 'Error' },
+)
 
-/** The schema of an error: what it means, and the headers that come with it. */
+/** The schema of an error's answer: what it means, and the headers that come with it. */
 export const failure = (description: string, headers: Record<string, TSchema> = {}) =>
-  Type.Object(ErrorBody.properties, { description, headers })
+  Type.Unsafe<Static<typeof ErrorBody>>({
+    description,
+    headers,
+    content: { 'application/json': { schema: Type.Ref(ErrorBody) } },
+  })
 
 /** An answer other than success: a status code, a message that is fit for the client to see, and its own headers. */
 export class HttpError extends Error {

@@ -1,9 +1,10 @@
 import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { ClientGoneError, HttpError, notFound } from '../errors.ts'
+import { ClientGoneError, ErrorBody, HttpError, notFound } from '../errors.ts'
 
 const plugin: FastifyPluginAsync = async (app) => {
+  app.addSchema(ErrorBody)
   app.setNotFoundHandler(() => {
     throw notFound()
   })

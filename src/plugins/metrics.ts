@@ -1,5 +1,12 @@
 import * as client from '@prometheus-io/client'
-import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type {
+  FastifyInstance,
+  FastifyPluginAsync,
+  FastifyReply,
+  FastifyRequest,
+  FastifySchema,
+  RouteOptions,
+} from 'fastify'
 import fastifyMetrics from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import { DurationHistogram } from '../duration-histogram.ts'
@@ -18,6 +25,14 @@ const MISNAMED_METRICS = [
 
 /** The longest interval of a timer: for the sampling behind two of the misnamed metrics. */
 const NEVER_MS = 2 ** 31 - 1
+
+const pageSchema: FastifySchema = {
+  tags: ['operations'],
+  summary: "Metrics, in Prometheus' text format",
+  response: {
+    200: { description: 'The page', content: { 'text/plain': { schema: { type: 'string' } } } },
+  },
+}
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -82,7 +97,7 @@ const plugin: FastifyPluginAsync = async (app) => {
     defaultMetrics: { enabled: true, register: registry, eventLoopUtilizationTimeout: NEVER_MS },
     routeMetrics: { enabled: false },
     // The plugin adds the handler; given as a string the path would have no HEAD.
-    endpoint: { url: '/metrics', method: 'GET' } as RouteOptions,
+    endpoint: { url: '/metrics', method: 'GET', schema: pageSchema } as RouteOptions,
   })
   for (const name of MISNAMED_METRICS) registry.removeSingleMetric(name)
   measureRequests(app)

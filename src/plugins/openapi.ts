@@ -1,41 +1,67 @@
-import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
-import type { FastifyPluginAsync } from 'fastify'
+import swagger, { type SwaggerTransform } from '@fastify/swagger'
+import type { FastifyPluginAsync, FastifySchema } from 'fastify'
 import fp from 'fastify-plugin'
 
 const DESCRIPTION = `Binary objects under ids.
 
-Every error is JSON, \`{"error": "not found"}\`: what is wrong, and what is allowed. What is no request at all, or
-comes too slowly, is answered before a route is known: 400, 408, 417, 431, 501 and 505, and the connection is closed.
-A method that a path does not know is 405 with \`Allow\`, and OPTIONS is 204 with the same.`
+Every error is JSON, \`{"error": "not found"}\`: what is wrong, and what is allowed. A method that a path does not know is
+405 with \`Allow\`; OPTIONS is 204 with the same. What is no request of HTTP/1.1, or comes too slowly, is refused whatever its
+path, and its connection is closed: 400, 408, 417, 431, 501 and 505.`
+
+declare module 'fastify' {
+  interface FastifySchema {
+    /** OpenAPI's, for routes that read the body themselves: to Fastify they have none. */
+    requestBody?: { content: Record<string, unknown> }
+  }
+}
+
+/** A HEAD is answered as a GET, without a body. */
+function withoutBodies({ response, ...schema }: FastifySchema): FastifySchema {
+  const answers = Object.entries(response as Record<string, object>).map(
+    ([status, answer]) => [status, { ...answer, type: 'null', content: undefined }] as const,
+  )
+  return { ...schema, response: Object.fromEntries(answers) }
+}
+
+const transform: SwaggerTransform = ({ schema = {}, url, route }) => {
+  if (schema.hide) return { schema, url }
+  const { requestBody, querystring, ...rest } = route.method === 'HEAD' ? withoutBodies(schema) : schema
+  return {
+    url,
+    schema: {
+      ...rest,
+      ...(requestBody && { body: requestBody }),
+      // What has a default need not be there.
+      ...(querystring !== undefined && { querystring: { ...querystring, required: [] } }),
+    },
+  }
+}
 
 const plugin: FastifyPluginAsync = async (app) => {
   const { TOKENS, VERSION } = app.config
   await app.register(swagger, {
     exposeHeadRoutes: true,
     convertConstToEnum: false,
+    refResolver: { buildLocalReference: ({ $id }) => `${$id}` },
+    transform,
     openapi: {
       openapi: '3.1.1',
       info: {
         title: 'Storage API',
         version: VERSION,
         description: DESCRIPTION,
-        license: { name: 'MIT', identifier: 'MIT' },
+        license: { name: 'MIT', url: 'https://spdx.org/licenses/MIT' },
       },
       servers: [{ url: '/' }],
       tags: [
         { name: 'buckets', description: 'Objects' },
-        { name: 'operations', description: 'Probes, metrics and this document' },
+        { name: 'operations', description: 'Probes, metrics, and this document' },
       ],
       components:
         TOKENS.length === 0 ? {} : { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
     },
   })
-  await app.register(swaggerUi, { routePrefix: '/docs' })
-  app.get('/openapi.json', { schema: { tags: ['operations'], summary: 'This document' } }, () =>
-    app.swagger(),
-  )
 }
 
-/** Documents the routes that come after it: `/openapi.json`, and `/docs` for people. */
+/** Collects the routes that come after it for an OpenAPI document, `app.swagger()`. */
 export default fp(plugin, { name: 'openapi', dependencies: ['config'] })

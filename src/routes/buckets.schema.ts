@@ -41,17 +41,14 @@ const preconditions = {
   ),
 }
 
+const anyBytes = { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } }
+
 /** An answer without a body. */
 const nothing = (description: string, headers: Record<string, TSchema> = {}) =>
   Type.Unsafe<undefined>({ type: 'null', description, headers })
 
-/** An answer of any bytes. */
 const bytes = (description: string, headers: Record<string, TSchema>) =>
-  Type.Unsafe<Buffer>({
-    description,
-    headers,
-    content: { 'application/octet-stream': { schema: {} } },
-  })
+  Type.Unsafe<Buffer>({ description, headers, content: anyBytes })
 
 const failures = {
   400: failure('The id, a parameter or a header is malformed'),
@@ -63,6 +60,7 @@ const objectFailures = {
   412: failure('A precondition failed: nothing has changed'),
   414: failure(`The id is longer than ${MAX_ID_BYTES} bytes`),
 }
+const notModified = nothing('If-None-Match lists the object', validators)
 const absent = failure('There is no object under the id')
 
 export const putSchema = {
@@ -79,6 +77,7 @@ export const putSchema = {
     ),
   }),
   headers: Type.Object(preconditions),
+  requestBody: { content: anyBytes },
   response: {
     201: nothing('Created', { ETag }),
     204: nothing('Replaced', { ETag }),
@@ -107,9 +106,22 @@ export const getSchema = {
   response: {
     200: bytes('The object', contentHeaders),
     206: bytes('The part that Range asks for', { ...contentHeaders, 'Content-Range': Type.String() }),
-    304: nothing('If-None-Match lists the object', validators),
+    304: notModified,
     404: absent,
     416: failure('The range begins after the end', { 'Content-Range': Type.String() }),
+    ...objectFailures,
+  },
+}
+
+export const headSchema = {
+  tags,
+  summary: 'See whether there is an object, and which',
+  params,
+  headers: Type.Object(preconditions),
+  response: {
+    200: nothing('What GET would answer', { ...contentHeaders, 'Content-Length': Type.Integer() }),
+    304: notModified,
+    404: absent,
     ...objectFailures,
   },
 }

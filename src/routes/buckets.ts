@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import {
   contentEncoding,
   contentRange,
@@ -16,7 +16,7 @@ import { failing, readPreconditions } from '../preconditions.ts'
 import { readRange } from '../range.ts'
 import type { MaybePromise, StoredObject } from '../store/store.ts'
 import { receive } from '../upload.ts'
-import { deleteSchema, getSchema, listSchema, MAX_ID_BYTES, putSchema } from './buckets.schema.ts'
+import { deleteSchema, getSchema, headSchema, listSchema, MAX_ID_BYTES, putSchema } from './buckets.schema.ts'
 
 /** The most bytes of listings that wait for slow clients, over all connections. A page has a megabyte at most. */
 const MAX_UNSENT_LISTING_BYTES = 32 * 2 ** 20
@@ -75,12 +75,16 @@ function decodeCursor(cursor: string): string {
   return next
 }
 
+interface ObjectRoute {
+  Params: { id: string }
+}
+
 /** `/api/buckets/:id`: binary objects under ids. */
 const objects: FastifyPluginAsyncTypebox = async (app) => {
   const { store, config } = app
 
   app.addHook('onRequest', (request, _reply, done) => {
-    checkId((request.params as { id: string }).id, request.raw.url as string)
+    checkId((request.params as ObjectRoute['Params']).id, request.raw.url as string)
     done()
   })
 
@@ -107,7 +111,7 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
     return reply.code(outcome === 'created' ? 201 : 204).send()
   })
 
-  app.get('/api/buckets/:id', { schema: getSchema }, (request, reply) => {
+  const read = (request: FastifyRequest<ObjectRoute>, reply: FastifyReply) => {
     const { headers, method } = request.raw
     const preconditions = readPreconditions(headers)
     return settle(store.get(request.params.id), (object) => {
@@ -131,7 +135,9 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
       }
       whileUnsent(reply, () => store.reading(object))
     })
-  })
+  }
+  app.head('/api/buckets/:id', { schema: headSchema }, read)
+  app.get('/api/buckets/:id', { schema: getSchema }, read)
 
   app.delete('/api/buckets/:id', { schema: deleteSchema }, (request, reply) =>
     settle(store.delete(request.params.id, readPreconditions(request.raw.headers)), (outcome) => {

@@ -1,14 +1,23 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
-import { ErrorBody, shuttingDown } from '../errors.ts'
+import { failure, shuttingDown } from '../errors.ts'
 
-const Status = Type.Object({ status: Type.Literal('ok') })
+const tags = ['operations']
+const ok = Type.Object({ status: Type.Literal('ok') }, { description: 'Yes' })
+
+const livezSchema = { tags, summary: 'Does the process run?', response: { 200: ok } }
+
+const readyzSchema = {
+  tags,
+  summary: 'Does the process want traffic?',
+  response: { 200: ok, 503: failure('It is shutting down') },
+}
 
 /** Liveness asks nobody: the event loop runs. Readiness: this process wants traffic. */
 const health: FastifyPluginAsyncTypebox = async (app) => {
-  app.get('/livez', { schema: { response: { 200: Status } } }, () => ({ status: 'ok' as const }))
+  app.get('/livez', { schema: livezSchema }, () => ({ status: 'ok' as const }))
 
-  app.get('/readyz', { schema: { response: { 200: Status, 503: ErrorBody } } }, () => {
+  app.get('/readyz', { schema: readyzSchema }, () => {
     if (app.lifecycle.draining) throw shuttingDown()
     return { status: 'ok' as const }
   })
