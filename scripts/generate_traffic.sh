@@ -3,7 +3,7 @@
 #
 #   BASE_URL=http://localhost:5000 REQUESTS=2000 RATE=100 CONCURRENCY=8 scripts/generate_traffic.sh
 #
-# RATE is in requests a second: slow enough for a graph. Needs bash (3.2 or later) and curl (7.67 or later).
+# RATE is in requests a second: slow enough for a graph. AUTH_TOKEN is sent where it is set. Needs bash (3.2 or later) and curl (7.67 or later).
 set -euo pipefail
 
 BASE_URL=${BASE_URL:-http://localhost:5000}
@@ -18,6 +18,8 @@ IDS=50
 WAIT_SECONDS=10
 # No setting of MAX_OBJECT_BYTES allows it.
 OVERSIZED_BYTES=$((1024 * 1024 * 1024 + 1))
+
+AUTH_TOKEN=${AUTH_TOKEN:-}
 
 fail() {
   echo "generate_traffic: $*" >&2
@@ -41,19 +43,24 @@ request() {
   local method=$1 path=$2
   shift 2
   printf '%s\n' "url = \"$BASE_URL$path\"" "request = $method" path-as-is silent 'output = /dev/null' \
-    'write-out = "%{http_code}\n"' 'max-time = 10' "$@"
+    'write-out = "%{http_code}\n"' 'max-time = 10' ${AUTH_TOKEN:+"header = \"Authorization: Bearer $AUTH_TOKEN\""} "$@"
 }
 
-# Of 100 requests: 40 PUT, 40 GET, 10 DELETE, 4 of ids that were never put, 2 oversized, 4 odd.
+# Of 100 requests: 40 PUT, 2 of them for 10 seconds, 36 GET, 2 for a part, 2 conditional, 8 DELETE, 2 listings, 4 of ids
+# that were never put, 2 oversized, 4 odd.
 requests() {
   local count=$1 i id
   for ((i = 0; i < count; i++)); do
     if ((i > 0)); then echo next; fi
     id=/api/buckets/object-$((RANDOM % IDS))
     case $((RANDOM % 100)) in
-      [0-9] | [1-3][0-9]) request PUT "$id" "data-binary = \"$RANDOM$RANDOM$RANDOM\"" ;;
-      [4-7][0-9]) request GET "$id" ;;
-      8[0-9]) request DELETE "$id" ;;
+      [0-9] | [12][0-9] | 3[0-7]) request PUT "$id" "data-binary = \"$RANDOM$RANDOM$RANDOM\"" ;;
+      3[89]) request PUT "$id?ttl=10" "data-binary = \"$RANDOM$RANDOM$RANDOM\"" ;;
+      [4-6][0-9] | 7[0-5]) request GET "$id" ;;
+      7[67]) request GET "$id" 'header = "Range: bytes=0-1"' ;;
+      7[89]) request GET "$id" 'header = "If-None-Match: *"' ;;
+      8[0-7]) request DELETE "$id" ;;
+      8[89]) request GET "/api/buckets?prefix=object-1&limit=5" ;;
       90 | 91) request GET "/api/buckets/unknown-$RANDOM" ;;
       92 | 93) request DELETE "/api/buckets/unknown-$RANDOM" ;;
       94 | 95) request PUT "$id" "header = \"Content-Length: $OVERSIZED_BYTES\"" 'header = "Connection: close"' 'data-binary = "x"' ;;

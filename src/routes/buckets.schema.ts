@@ -1,7 +1,7 @@
 /** What OpenAPI says of the storage routes, and what Fastify reads their queries and types their handlers by. */
 import { type TSchema, Type } from '@sinclair/typebox'
 import { failure } from '../errors.ts'
-import { integer } from '../parameters.ts'
+import { integer, text } from '../parameters.ts'
 
 /** The longest id, in bytes of UTF-8. */
 export const MAX_ID_BYTES = 512
@@ -142,18 +142,21 @@ const ListedObject = Type.Object({
   expires: Type.Optional(Type.Integer({ description: 'When it is gone, in Unix seconds' })),
 })
 
+const anyText = (name: string, description: string) =>
+  text(name, /^/, 'given once', { default: '', description })
+
 export const listSchema = {
   tags,
   summary: 'List objects',
   description:
     'Page by page, in no order that clients may rely on. Each id that exists from the first page to the last is on one of them.',
   querystring: Type.Object({
-    prefix: Type.String({ default: '', description: 'Only ids that begin with this text' }),
+    prefix: anyText('prefix', 'Only ids that begin with this text'),
     limit: integer('limit', 1, MAX_LIMIT, {
       default: 100,
       description: 'The most objects of a page; there may be fewer although more follow',
     }),
-    cursor: Type.String({ default: '', description: 'The `next` of the page before' }),
+    cursor: anyText('cursor', 'The `next` of the page before; empty for the first one'),
   }),
   response: {
     200: Type.Object(

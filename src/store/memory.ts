@@ -1,6 +1,7 @@
 import { getHeapStatistics } from 'node:v8'
 import sortedBTree from 'sorted-btree'
 import { failing, type Preconditions } from '../preconditions.ts'
+import { ShardedMap } from './sharded-map.ts'
 import type {
   DeleteOutcome,
   ListedObject,
@@ -18,10 +19,10 @@ import type {
  * record, its entity tag, the Buffer and its backing store, the allocator's rounding. Measured by
  * test/store/memory-cost.test.ts, in bytes.
  */
-const BOOKKEEPING_BYTES = 700
+const BOOKKEEPING_BYTES = 650
 
 /** The part of {@link BOOKKEEPING_BYTES} that lies in V8's heap, measured likewise. */
-const BOOKKEEPING_HEAP_BYTES = 450
+const BOOKKEEPING_HEAP_BYTES = 420
 
 /** How often objects are looked for whose life has ended, in milliseconds: lives end at whole seconds. */
 const SWEEP_INTERVAL_MS = 1000
@@ -80,7 +81,7 @@ const compareExpirations = (a: MortalObject, b: MortalObject) =>
 /** Keeps objects in this process, for as long as it lives. */
 export class MemoryStore implements Store {
   readonly engine = 'memory'
-  readonly #objects = new Map<string, MemoryObject>()
+  readonly #objects = new ShardedMap<MemoryObject>()
   /** The same ids in the order of a listing. Looking an object up here would cost four times as much. */
   readonly #ids = new BTree<string, undefined>(undefined, compareIds)
   /** The objects whose life has an end, the first to go first. */

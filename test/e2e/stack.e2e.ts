@@ -226,7 +226,7 @@ t.test(
     )
     t.strictSame(
       new Set(samples.map(({ metric }) => metric.path)),
-      new Set(['/api/buckets/:id', 'unmatched']),
+      new Set(['/api/buckets', '/api/buckets/:id', 'unmatched']),
     )
   },
 )

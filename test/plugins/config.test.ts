@@ -80,3 +80,26 @@ t.test('a wrong value is refused in one line: the variable, the value, what is a
   ]
   for (const [env, message] of cases) t.throws(() => loadConfig(env), { message }, message)
 })
+
+t.test('tokens come from a variable or from a file, several at once', async (t) => {
+  const dir = t.testdir({ tokens: 'one\ntwo, three\n\n', empty: '\n', binary: 'one\0two' })
+  t.strictSame(loadConfig({ AUTH_TOKENS: ' one,two three== ' }).TOKENS, ['one', 'two', 'three=='])
+  t.strictSame(loadConfig({ AUTH_TOKENS_FILE: `${dir}/tokens` }).TOKENS, ['one', 'two', 'three'])
+  t.strictSame(loadConfig({ AUTH_TOKENS: '', AUTH_TOKENS_FILE: '' }).TOKENS, [])
+  const tokens = 'tokens of letters, digits and -._~+/, separated by commas or white space'
+  const cases: [NodeJS.ProcessEnv, string][] = [
+    ...['s€cret', 'secret=s', ',', ' '].map((wrong): [NodeJS.ProcessEnv, string] => [
+      { AUTH_TOKENS: wrong },
+      `AUTH_TOKENS must be ${tokens}`,
+    ]),
+    ...['empty', 'binary', 'missing', ''].map((name): [NodeJS.ProcessEnv, string] => [
+      { AUTH_TOKENS_FILE: `${dir}/${name}` },
+      `AUTH_TOKENS_FILE must name a readable file of ${tokens}, not "${dir}/${name}"`,
+    ]),
+    [
+      { AUTH_TOKENS: 'a', AUTH_TOKENS_FILE: `${dir}/tokens` },
+      'AUTH_TOKENS and AUTH_TOKENS_FILE must not be set both',
+    ],
+  ]
+  for (const [env, message] of cases) t.throws(() => loadConfig(env), { message }, message)
+})

@@ -1,7 +1,30 @@
 import { randomBytes } from 'node:crypto'
 import { connect } from 'node:net'
 import t from 'tap'
-import { build, exchange, listen, scrape, send, until } from '../helper.ts'
+import { type App, build, exchange, listen, requestCount, scrape, send, until } from '../helper.ts'
+
+interface Listed {
+  id: string
+  size: number
+  etag: string
+  modified: number
+  expires?: number
+}
+
+/** All pages of a listing; `between` runs after each but the last. */
+async function list(app: App, query: Record<string, string | number> = {}, between = async () => {}) {
+  const pages: Listed[][] = []
+  let cursor = ''
+  for (;;) {
+    const { buckets, next } = (
+      await app.inject({ url: '/api/buckets', query: { ...query, cursor } as never })
+    ).json()
+    pages.push(buckets)
+    if (next === null) return pages
+    cursor = next
+    await between()
+  }
+}
 
 t.test('every byte value survives PUT and GET', async (t) => {
   const port = await listen(build(t))
@@ -371,4 +394,136 @@ t.test('an object that is deleted or replaced counts until the last client has r
   t.equal(await bytes(), 50_000_000)
   readers[1]?.destroy()
   await until(async () => (await bytes()) === 0)
+})
+
+t.test('the listing names what is stored, page by page', async (t) => {
+  const app = build(t)
+  const seconds = () => Math.floor(Date.now() / 1000)
+  const before = seconds()
+  const ids = ['a', 'a/b', 'a b', 'b', '漢字', '😀', '"\\', '__proto__']
+  for (const id of ids) {
+    const url = `/api/buckets/${encodeURIComponent(id)}`
+    await app.inject({ method: 'PUT', url: id === 'b' ? `${url}?ttl=60` : url, payload: id })
+  }
+  for (const limit of [1, 3, ids.length, 1000]) {
+    const pages = await list(app, { limit })
+    t.equal(pages.length, Math.ceil(ids.length / limit), `pages of ${limit}`)
+    t.strictSame(new Set(pages.flat().map(({ id }) => id)), new Set(ids))
+    t.equal(pages.flat().length, ids.length, 'each of them once')
+  }
+  for (const { id, size, etag, modified, expires, ...rest } of (await list(app)).flat()) {
+    t.equal(size, Buffer.byteLength(id))
+    t.equal(etag, (await app.inject(`/api/buckets/${encodeURIComponent(id)}`)).headers.etag)
+    t.ok(modified >= before && modified <= seconds())
+    if (id === 'b') t.ok((expires as number) >= before + 60 && (expires as number) <= seconds() + 61)
+    else t.equal(expires, undefined)
+    t.strictSame(rest, {})
+  }
+  const prefixes: [string, string[]][] = [
+    ['a', ['a', 'a/b', 'a b']],
+    ['a/', ['a/b']],
+    ['漢', ['漢字']],
+    ['c', []],
+    ['\u{10ffff}', []],
+  ]
+  for (const [prefix, expected] of prefixes) {
+    const listed = (await list(app, { prefix, limit: 1 })).flat().map(({ id }) => id)
+    t.strictSame(new Set(listed), new Set(expected), prefix)
+  }
+})
+
+t.test('a listing that things are put into and deleted from shows all that stays', async (t) => {
+  const app = build(t)
+  const put = (id: string) => app.inject({ method: 'PUT', url: `/api/buckets/${id}` })
+  const staying = Array.from({ length: 50 }, (_, i) => `${(i * 7) % 50}-stays`)
+  for (const id of staying) {
+    await put(id)
+    await put(`${id}-goes`)
+  }
+  let changes = 0
+  const pages = await list(app, { limit: 7 }, async () => {
+    await put(`${changes++}-new`)
+    for (const id of staying.slice(0, changes * 5)) {
+      await app.inject({ method: 'DELETE', url: `/api/buckets/${id}-goes` })
+    }
+  })
+  const listed = pages.flat().map(({ id }) => id)
+  t.strictSame(
+    staying.filter((id) => !listed.includes(id)),
+    [],
+  )
+  t.equal(new Set(listed).size, listed.length)
+})
+
+t.test('what is no parameter of a listing is 400, and says what is allowed', async (t) => {
+  const app = build(t)
+  const limit = 'limit must be an integer from 1 to 1000'
+  const cursor = 'cursor must be the next of an earlier page'
+  const query = 'query must be percent-encoded utf-8'
+  const cases: [string, string][] = [
+    ['limit=0', limit],
+    ['limit=1001', limit],
+    ['limit=', limit],
+    ['limit=ten', limit],
+    ['limit=1e2', limit],
+    ['limit=1.5', limit],
+    ['limit=1&limit=1', limit],
+    ['cursor=YQ=', cursor],
+    ['cursor=%20', cursor],
+    ['cursor=_w', cursor],
+    ['cursor=a&cursor=b', 'cursor must be given once'],
+    ['prefix=a&prefix=b', 'prefix must be given once'],
+    ['limit=0&prefix=a&prefix=b', `${'prefix must be given once'}; ${limit}`],
+    ['prefix=%ff', query],
+    ['prefix=%', query],
+  ]
+  for (const [parameters, error] of cases) {
+    const { statusCode, payload } = await app.inject(`/api/buckets?${parameters}`)
+    t.equal(statusCode, 400, parameters)
+    t.strictSame(JSON.parse(payload), { error })
+  }
+  for (const parameters of [
+    '',
+    'cursor=',
+    'limit=1000',
+    'unknown=1&unknown=2',
+    'prefix=a+b%20c',
+    'limit=0001',
+  ]) {
+    t.equal((await app.inject(`/api/buckets?${parameters}`)).statusCode, 200, parameters)
+  }
+})
+
+t.test('a client that takes too long to read is cut, and then nothing waits for it', async (t) => {
+  const app = build(t, { MAX_OBJECT_BYTES: '100000000', RESPONSE_TIMEOUT_SECONDS: '1' })
+  const port = await listen(app)
+  await send({ port, path: '/api/buckets/large', method: 'PUT' }, Buffer.alloc(50_000_000))
+  const socket = connect(port, '127.0.0.1')
+  // It does make progress, but slowly.
+  const reading = setInterval(() => socket.read(1), 10)
+  t.after(() => clearInterval(reading))
+  socket.on('readable', () => {}).write('GET /api/buckets/large HTTP/1.1\r\nHost: a\r\n\r\n')
+  await until(() => app.connections.replies().length === 1)
+  await until(() => app.connections.replies().length === 0)
+  t.equal((await scrape(app))[requestCount('GET', '/api/buckets/:id', 499)], 1)
+})
+
+t.test('listings that nobody reads are bounded: one more is 503', async (t) => {
+  const app = build(t)
+  const port = await listen(app)
+  for (let i = 0; i < 1000; i++) {
+    await app.inject({ method: 'PUT', url: `/api/buckets/${`${i}`.padEnd(512, '"')}` })
+  }
+  const sockets = Array.from({ length: 100 }, () => connect(port, '127.0.0.1').pause())
+  t.after(() => {
+    for (const socket of sockets) socket.destroy()
+  })
+  for (const socket of sockets)
+    socket.write('GET /api/buckets?limit=1000 HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(10))
+  await until(async () => ((await scrape(app))[requestCount('GET', '/api/buckets', 503)] ?? 0) > 0)
+  const answer = await send({ port, path: '/api/buckets?limit=1' })
+  t.equal(answer.statusCode, 503)
+  t.equal(answer.headers['retry-after'], '1')
+  for (const socket of sockets) socket.destroy()
+  await until(async () => (await send({ port, path: '/api/buckets?limit=1' })).statusCode === 200)
 })
