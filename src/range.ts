@@ -5,7 +5,7 @@ export interface ByteRange {
 }
 
 /** One range of bytes, or the last bytes (RFC 9110 section 14.1.2). Units are compared without case. */
-const ONE_RANGE = /^bytes=[ \t]*(?:(\d+)-(\d*)|-(\d+))[ \t]*$/i
+const ONE_RANGE = /^bytes=(?:(\d+)-(\d*)|-(\d+))$/i
 
 /**
  * Reads a `Range` field for an object of `size` bytes.
@@ -21,8 +21,9 @@ export function readRange(field: string | undefined, size: number): ByteRange | 
     return size === 0 ? undefined : { first: Math.max(size - Number(suffixLength), 0), last: size - 1 }
   }
   if (from === undefined) return undefined
+  // Two numbers beyond 2^53 may be the same to `Number`.
+  if (to && BigInt(to) < BigInt(from)) return undefined
   const first = Number(from)
   const last = to ? Number(to) : Number.POSITIVE_INFINITY
-  if (last < first) return undefined
   return first < size ? { first, last: Math.min(last, size - 1) } : 'unsatisfiable'
 }

@@ -63,11 +63,16 @@ t.test('the start is one log line: version, revision, address, engine, limits', 
   t.match(await service.exit, { code: 0, stderr: '' })
 })
 
-t.test('requests are logged at debug only', async (t) => {
-  const service = start(t, { LOG_LEVEL: 'debug', DRAIN_SECONDS: '0' })
-  await send({ port: await service.port(), path: '/api/buckets/a' })
+t.test('requests are logged at debug only, and tokens never', async (t) => {
+  const service = start(t, { LOG_LEVEL: 'debug', DRAIN_SECONDS: '0', AUTH_TOKENS: 'valid-token' })
+  t.match(await service.logged('listening'), { access: 'with a bearer token' })
+  for (const token of ['valid-token', 'wrong-token']) {
+    const headers = { authorization: `Bearer ${token}` }
+    await send({ port: await service.port(), path: '/api/buckets/a', headers })
+  }
   t.match(await service.logged('request'), { level: 20, req: { method: 'GET', url: '/api/buckets/a' } })
   t.match(await service.logged('response'), { level: 20, res: { statusCode: 404 } })
+  t.notMatch(JSON.stringify(service.lines), /(valid|wrong)-token/)
   service.child.kill('SIGINT')
   t.match(await service.exit, { code: 0 })
 })

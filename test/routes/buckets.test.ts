@@ -263,6 +263,20 @@ t.test(
   },
 )
 
+t.test('a client that goes away while the engine is asked leaves nothing behind', async (t) => {
+  const app = build(t)
+  const socket = connect(await listen(app), '127.0.0.1')
+  const answer = Promise.withResolvers<boolean>()
+  t.intercept(app.store, 'check', { value: () => answer.promise })
+  socket.write('PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\nContent-Length: 5\r\n\r\nhel')
+  await until(async () => (await scrape(app)).storage_bytes === 5)
+  socket.destroy()
+  await until(async () => (await scrape(app)).http_requests_in_flight === 0)
+  answer.resolve(true)
+  await until(async () => (await scrape(app)).storage_bytes === 0)
+  t.equal((await scrape(app))[requestCount('PUT', '/api/buckets/:id', 499)], 1)
+})
+
 t.test('a body without a length is stored whole, in whatever pieces it comes', async (t) => {
   const app = build(t)
   const port = await listen(app)

@@ -2,19 +2,24 @@
  * Measures what objects cost: `node --expose-gc test/store/measure.ts NAME`.
  * Prints one line of JSON.
  */
+import { execFile } from 'node:child_process'
 import { hash } from 'node:crypto'
 import { type AddressInfo, connect } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { buildApp } from '../../src/app.ts'
 import { loadConfig } from '../../src/plugins/config.ts'
 
 /** Requests that are on their way at once, pipelined. */
 const BATCH = 100
+const MILLION = 1_000_000
 const BODY = 'x'.repeat(100)
 
 const app = buildApp(loadConfig({ LOG_LEVEL: 'silent' }))
 await app.listen({ host: '127.0.0.1', port: 0 })
-const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
+const { port } = app.server.address() as AddressInfo
+const socket = connect(port, '127.0.0.1')
 
 /** Sends a request for each number below `count` that passes, and waits for the answers, which must all be successes. */
 async function request(
@@ -51,7 +56,7 @@ async function memory() {
   return { used: heapUsed + arrayBuffers, rss }
 }
 
-const measurements: Record<string, () => Promise<Record<string, number>>> = {
+const measurements: Record<string, () => Promise<object>> = {
   async 'long-urls'() {
     const objects = 2000
     const query = `?${'q'.repeat(12_000)}`
@@ -74,16 +79,93 @@ const measurements: Record<string, () => Promise<Record<string, number>>> = {
 
   /** The store alone: what a request leaves to be collected is not what an object costs. */
   async accounting() {
-    const { store } = app
     const before = await memory()
-    for (let i = 0; i < 500_000; i++) {
-      store.reserve(BODY.length)
-      const bytes = Buffer.allocUnsafeSlow(BODY.length).fill(i)
-      const etag = JSON.stringify(hash('sha256', bytes, 'base64url').slice(0, 22))
-      store.put(`object-${String(i).padStart(12, '0')}`, { bytes, etag, expires: undefined })
-    }
-    return { ratio: ((await memory()).rss - before.rss) / (await store.stats()).bytes }
+    await fill(500_000)
+    return { ratio: ((await memory()).rss - before.rss) / (await app.store.stats()).bytes }
   },
+
+  /** What an entity tag costs, by algorithm, beside the processor time of the whole PUT that makes it; in microseconds. */
+  async hash() {
+    const cases: Record<string, Record<string, number>> = {}
+    for (const [size, puts] of [
+      [100, 20_000],
+      [64 * 1024, 4000],
+    ] as const) {
+      const script = `
+        const body = Buffer.alloc(${size})
+        for (let i = 0; i < ${puts}; i++)
+          await fetch('http://127.0.0.1:${port}/api/buckets/' + i % 100, { method: 'PUT', body })
+      `
+      const before = process.cpuUsage()
+      await client(script)
+      const { user, system } = process.cpuUsage(before)
+      const us: Record<string, number> = { put: (user + system) / puts }
+      const bytes = Buffer.alloc(size)
+      for (const algorithm of ['sha256', 'sha1', 'md5', 'blake2s256']) {
+        const started = performance.now()
+        for (let i = 0; i < puts; i++) hash(algorithm, bytes, 'base64url')
+        us[algorithm] = ((performance.now() - started) * 1000) / puts
+      }
+      cases[`${size} B`] = us
+    }
+    return cases
+  },
+
+  /** A client reads all pages. */
+  async listing() {
+    await fill(MILLION)
+    const script = `
+      let cursor = '', pages = 0
+      while (cursor !== null) {
+        const answer = await fetch('http://127.0.0.1:${port}/api/buckets?limit=1000&cursor=' + cursor)
+        // Overloaded, for the garbage collection before.
+        if (answer.status === 503) continue
+        cursor = (await answer.json()).next
+        pages++
+      }
+      if (pages !== ${MILLION / 1000}) throw new Error(pages + ' pages')
+    `
+    return { longestDelayMs: await longestDelay(() => client(script)) }
+  },
+
+  /** A million lives end in the same second. */
+  async sweep() {
+    const now = Date.now
+    const end = Math.ceil(now() / 1000) + 3600
+    await fill(MILLION, end)
+    const longestDelayMs = await longestDelay(async () => {
+      Date.now = () => now() + 3600_000
+      while ((await app.store.stats()).objects > 0) await sleep(10)
+    })
+    return { longestDelayMs }
+  },
+}
+
+/** Stores objects by the store's own hand, in an order of ids that is no order, and without holding the event loop. */
+async function fill(objects: number, expires?: number): Promise<void> {
+  for (let i = 0; i < objects; i++) {
+    if (i % 1000 === 0) await setImmediate()
+    const bytes = Buffer.allocUnsafeSlow(BODY.length).fill(i)
+    const etag = JSON.stringify(hash('sha256', bytes, 'base64url').slice(0, 22))
+    const id = `object-${String((i * 7919) % objects).padStart(12, '0')}`
+    app.store.reserve(bytes.length)
+    if (app.store.put(id, { bytes, etag, expires }) !== 'created') throw new Error('full')
+  }
+}
+
+/** Runs a client in a process of its own. */
+function client(script: string) {
+  return promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script])
+}
+
+/** The longest that the event loop is held while something goes on, in milliseconds. */
+async function longestDelay(work: () => Promise<unknown>): Promise<number> {
+  globalThis.gc?.()
+  const delays = monitorEventLoopDelay({ resolution: 1 })
+  delays.enable()
+  await work()
+  delays.disable()
+  return delays.max / 1e6
 }
 
 console.log(JSON.stringify(await measurements[process.argv[2] as string]?.()))
