@@ -79,3 +79,10 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
+
+/** Stops `Date.now()` for the length of a test, at a whole second: the test sets `now`, in Unix milliseconds. */
+export function stopClock(t: Test): { now: number } {
+  const clock = { now: 1000 * Math.floor(Date.now() / 1000) }
+  t.intercept(Date, 'now', { value: () => clock.now })
+  return clock
+}
