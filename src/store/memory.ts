@@ -27,8 +27,11 @@ const BOOKKEEPING_HEAP_BYTES = 420
 /** How often objects are looked for whose life has ended, in milliseconds: lives end at whole seconds. */
 const SWEEP_INTERVAL_MS = 1000
 
-/** How long a sweep may hold the event loop before it lets others have their turn, in milliseconds. */
-const SWEEP_STEP_MS = 2
+/** How long a page of a listing or a step of a sweep may hold the event loop, in milliseconds. */
+const STEP_MS = 1
+
+/** So many ids of a listing are looked at between two looks at the time. */
+const IDS_A_LOOK = 50
 
 export interface MemoryStoreOptions {
   /** The most that payloads, ids, bookkeeping and uploads under way may take, in bytes. */
@@ -143,13 +146,16 @@ export class MemoryStore implements Store {
 
   list({ prefix, limit, after }: ListOptions): Page {
     const objects: ListedObject[] = []
+    const deadline = performance.now() + STEP_MS
     let looked = 0
     let last = after
     for (const id of this.#ids.keys(after === undefined || after < prefix ? prefix : after)) {
       if (id === after) continue
       if (!id.startsWith(prefix)) break
       // Objects that are gone but not yet swept count, so that they cannot make a page long.
-      if (looked++ === limit) return { objects, next: last }
+      if (looked === limit || (looked % IDS_A_LOOK === IDS_A_LOOK - 1 && performance.now() > deadline))
+        return { objects, next: last }
+      looked++
       last = id
       const object = this.get(id)
       if (object !== undefined) objects.push(describe(object))
@@ -221,7 +227,7 @@ export class MemoryStore implements Store {
 
   /** Removes the objects whose life has ended, in steps. */
   #sweep(): void {
-    const deadline = performance.now() + SWEEP_STEP_MS
+    const deadline = performance.now() + STEP_MS
     let first = this.#mortals.minKey()
     while (first !== undefined && hasExpired(first)) {
       if (performance.now() > deadline) return void setImmediate(() => this.#sweep())

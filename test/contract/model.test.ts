@@ -9,10 +9,9 @@ const SEED = Number(process.env.SEED || Math.floor(Math.random() * 2 ** 32))
 const OPERATIONS = Number(process.env.OPERATIONS || 20_000)
 
 /** Prefixes and escapes of each other, and ids of which UTF-8 has another order than UTF-16. */
-const IDS =
-  'a ab abc b cb a/b a/b/c a%2Fb a+b a?b a#b a&b=c % %25 ... __proto__ constructor 0 00 " \\ é e\u0301 漢 漢字 \uffee 😀 😀😀'
-    .split(' ')
-    .concat('a b', 'ab ', 'é'.repeat(256))
+const IDS = 'a ab abc b cb a/b a/b/c a%2Fb a+b a?b a#b a&b=c % %25 ... __proto__ constructor 0 00 " \\'
+  .split(' ')
+  .concat('a b', 'ab ', 'é', 'e\u0301', '漢', '漢字', '\uffee', '😀', '😀😀', 'é'.repeat(256))
 
 /** Longer than what is read from a socket at a time, which is 64 KiB. */
 const LONG = 'x'.repeat(70_000)
@@ -238,7 +237,7 @@ t.test('the service answers any sequence of requests as a plain map would', asyn
     }
     current = { prefix, limit, isChanging }
     ok(ids.every((id) => id.startsWith(prefix)))
-    // What comes or goes meanwhile may be listed or not, and nothing keeps an engine from listing an id twice.
+    // What comes or goes meanwhile may be listed or not, and an engine may list an id twice.
     const listed = isChanging ? [...new Set(ids)].filter((id) => throughout.has(id)) : ids
     deepStrictEqual(listed.sort(), [...throughout].sort())
     // How many pages there are depends on the sweeps, the random numbers must not.

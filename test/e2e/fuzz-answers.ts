@@ -1,0 +1,141 @@
+import { CANARY } from './fuzz-grammar.ts'
+import { type FuzzRequest, known } from './fuzz-requests.ts'
+
+/** The statuses of a service that is well and asks for no tokens, to a client that keeps nobody waiting. */
+export const STATUSES = new Set([
+  ...[200, 201, 204, 206, 304],
+  ...[400, 404, 405, 412, 413, 414, 415, 416, 417, 431, 501, 505, 507],
+])
+/** Those that the files of /docs add. */
+const DOCS_STATUSES = new Set([302, 403])
+
+/** A field that answers of a status have (RFC 9110 sections 8.8.3, 15.3.7.1, 15.5.6 and 15.5.17). */
+const REQUIRED_FIELDS: Record<number, string> = {
+  ...{ 201: 'etag', 206: 'content-range', 304: 'etag', 405: 'allow', 416: 'content-range' },
+}
+
+/** A status line, and fields without white space around their values (RFC 9112 sections 4 and 5). */
+const HEAD = /^HTTP\/1\.1 (\d{3}) [ -~]+((?:\r\n[\w!#$%&'*+.^`|~-]+: [!-~](?:[ -~]*[!-~])?)*)$/
+
+/** What all answers have said: how often each status came, and each error, with its numbers left out. */
+export const seen = { statuses: {} as Record<number, number>, errors: new Set<string>() }
+
+/** Reads the answers on one connection as a client does that takes RFC 9112 at its word. */
+export class AnswerReader {
+  /** How many final answers there have been. */
+  answers = 0
+  /** Whether the last answer has announced the end of the connection. */
+  isClosing = false
+  /** What has come of an answer that is not complete. */
+  #rest = ''
+  readonly #requests: FuzzRequest[]
+
+  /** @param requests whose answers come first; it is not certain what others, if there are any, answer. */
+  constructor(requests: FuzzRequest[]) {
+    this.#requests = requests
+  }
+
+  /** @throws {Error} that says what is wrong with an answer. */
+  read(text: string): void {
+    this.#rest += text
+    while (this.#rest !== '' && this.#readAnswer()) {}
+  }
+
+  /** Whether what has come is all: whole answers, the last one perhaps to a HEAD that nobody is certain to have sent. */
+  isComplete(): boolean {
+    return this.#rest === '' || (this.answers >= this.#requests.length && this.#rest.endsWith('\r\n\r\n'))
+  }
+
+  /** Reads one answer, if it has come as a whole. */
+  #readAnswer(): boolean {
+    if (this.isClosing) throw new Error('bytes after connection: close')
+    const end = this.#rest.indexOf('\r\n\r\n')
+    if (end === -1) return false
+    const [, code, lines] = HEAD.exec(this.#rest.slice(0, end)) ?? []
+    if (code === undefined || lines === undefined) throw new Error('malformed status line or field')
+    const status = Number(code)
+    const fields = readFields(lines)
+    const request = this.#requests[this.answers]
+    const rest = this.#rest.slice(end + 4)
+    const isBodiless = request === undefined ? rest.startsWith('HTTP/1.1 ') : request.method === 'HEAD'
+    const length = isBodiless ? 0 * contentLength(status, fields) : contentLength(status, fields)
+    if (rest.length < length) return false
+    this.#rest = rest.slice(length)
+    if (status === 100) return true
+    seen.statuses[status] = (seen.statuses[status] ?? 0) + 1
+    this.isClosing = fields.get('connection')?.toLowerCase() === 'close'
+    check(status, fields, rest.slice(0, length), request)
+    if (request?.closes === !this.isClosing)
+      throw new Error(this.isClosing ? 'it closes' : 'it does not close')
+    this.answers++
+    return true
+  }
+}
+
+function readFields(lines: string): Map<string, string> {
+  const fields = new Map<string, string>()
+  for (const line of lines.split('\r\n').slice(1)) {
+    const colon = line.indexOf(':')
+    const name = line.slice(0, colon).toLowerCase()
+    if (fields.has(name)) throw new Error(`${name} twice`)
+    if (line.includes(CANARY)) throw new Error(`the request in ${name}`)
+    fields.set(name, line.slice(colon + 2))
+  }
+  return fields
+}
+
+/** The length of the content that frames an answer: each says it but those that must not (RFC 9110 section 8.6). */
+function contentLength(status: number, fields: Map<string, string>): number {
+  const length = fields.get('content-length')
+  const hasNone = status === 100 || status === 204 || (status === 304 && length === undefined)
+  if (hasNone ? length !== undefined : !/^\d+$/.test(length ?? ''))
+    throw new Error(`content-length ${length}`)
+  if (fields.has('transfer-encoding')) throw new Error('transfer-encoding')
+  return hasNone || status === 304 ? 0 : Number(length)
+}
+
+function check(
+  status: number,
+  fields: Map<string, string>,
+  body: string,
+  request: FuzzRequest | undefined,
+): void {
+  const mayBeDocs = request === undefined || request.bytes.includes('/docs')
+  if (!STATUSES.has(status) && !(mayBeDocs && DOCS_STATUSES.has(status))) throw new Error(`status ${status}`)
+  const required = mayBeDocs ? undefined : REQUIRED_FIELDS[status]
+  if (required !== undefined && !fields.has(required)) throw new Error(`${status} without ${required}`)
+  // RFC 9110 section 6.6.1.
+  if (status < 500 && !fields.has('date')) throw new Error(`${status} without date`)
+  if (status >= 400) checkError(fields, body)
+  else learn(fields, body)
+}
+
+function checkError(fields: Map<string, string>, body: string): void {
+  const type = fields.get('content-type')
+  if (type !== 'application/json; charset=utf-8') throw new Error(`an error of type ${type}`)
+  if (body === '') return
+  const text = body.replace(/\d+/g, '0')
+  if (seen.errors.has(text)) return
+  const { error, ...others } = JSON.parse(body)
+  const isOne = typeof error === 'string' && error !== '' && Object.keys(others).length === 0
+  if (!isOne || error !== error.toLowerCase()) throw new Error(`an error that is none: ${body}`)
+  if (body.includes(CANARY)) throw new Error(`the request in an error: ${body}`)
+  seen.errors.add(text)
+}
+
+/** Remembers entity tags and cursors. Only objects and their lists have in them what clients have sent. */
+function learn(fields: Map<string, string>, body: string): void {
+  const etag = fields.get('etag')
+  if (etag !== undefined) remember(known.etags, etag)
+  if (body.startsWith('{"buckets":[')) {
+    const { next } = JSON.parse(Buffer.from(body, 'latin1').toString())
+    if (next !== null) remember(known.cursors, next)
+  } else if (fields.get('content-type') !== 'application/octet-stream' && body.includes(CANARY)) {
+    throw new Error('the request in a page')
+  }
+}
+
+function remember(values: string[], value: string): void {
+  values.push(value)
+  if (values.length > 100) values.shift()
+}
