@@ -70,6 +70,7 @@ function refuse(socket: Socket, reason: Reason): void {
   const body = JSON.stringify({ error })
   socket.write(
     `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode]}\r\n` +
+      `date: ${new Date().toUTCString()}\r\n` +
       'content-type: application/json; charset=utf-8\r\n' +
       `content-length: ${body.length}\r\n` +
       'connection: close\r\n' +

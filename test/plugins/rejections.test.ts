@@ -22,7 +22,10 @@ t.test('what no route sees is answered, counted by reason, and measured nowhere 
     const app = build(t)
     const port = await listen(app)
     const before = await scrape(app)
-    t.strictSame(refusal(await exchange(port, request)), [`HTTP/1.1 ${status}`, error])
+    const answer = await exchange(port, request)
+    t.strictSame(refusal(answer), [`HTTP/1.1 ${status}`, error])
+    // RFC 9110 section 6.6.1: a server that has a clock says when.
+    t.match(answer, /\r\ndate: \w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT\r\n/i)
     const after = await scrape(app)
     t.equal(after[`http_requests_rejected_total{reason="${reason}"}`], 1, reason)
     const counts = (series: Record<string, number>) =>
