@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import type { FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
@@ -16,8 +17,8 @@ type AbortListener = (reply: FastifyReply, statusCode: number) => void
 
 interface Connection {
   current: FastifyReply | undefined
-  /** Pipelined requests that wait for the current one, in order. */
-  waiting: (() => void)[]
+  /** What waits for the current request to end, in order: pipelined requests, and perhaps a refusal. */
+  waiting: { start: () => void; request?: IncomingMessage }[]
   /** After an answer with `Connection: close`: nothing more is acted on (RFC 9112 section 9.6). */
   closing: boolean
 }
@@ -98,7 +99,7 @@ function createConnections() {
   }
 
   /** Runs `start` when the requests that came before on this connection have ended: at once, if there are none. */
-  function whenIdle(socket: Socket, start: () => void): void {
+  function whenIdle(socket: Socket, start: () => void, request?: IncomingMessage): void {
     const connection = connections.get(socket)
     if (connection?.closing) return
     if (connection?.current === undefined) {
@@ -109,7 +110,7 @@ function createConnections() {
       waiting++
       // What has been read already waits; no more is read, so that waiting requests stay bounded.
       stopReading(socket)
-      connection.waiting.push(start)
+      connection.waiting.push(request === undefined ? { start } : { start, request })
     }
   }
 
@@ -128,13 +129,25 @@ function createConnections() {
     whenIdle,
     replies,
 
+    /**
+     * Says that what is being read of a connection's last request will never be complete. If that one still waits for its
+     * turn, it will not begin; if it has begun it is {@link abort}ed by the caller.
+     */
+    dropIncomplete(socket: Socket): void {
+      const connection = connections.get(socket)
+      if (connection?.waiting.at(-1)?.request?.complete !== false) return
+      connection.waiting.pop()
+      waiting--
+    },
+
     /** Begins a request: `start` runs when it is the connection's turn. */
     enter(socket: Socket, reply: FastifyReply, start: () => void): void {
-      whenIdle(socket, () => {
+      const begin = () => {
         const connection = connections.get(socket) ?? open(socket)
         connection.current = reply
         start()
-      })
+      }
+      whenIdle(socket, begin, reply.request.raw)
     },
 
     /** Ends the connection's current request, and lets the next one begin. */
@@ -146,7 +159,7 @@ function createConnections() {
       if (next === undefined) return
       waiting--
       if (connection.waiting.length === 0) startReading(socket)
-      next()
+      next.start()
     },
 
     /** Ends the connection's current request as one that the application does not answer. */

@@ -46,6 +46,7 @@ export function answerClientError(this: FastifyInstance, error: NodeJS.ErrnoExce
   const reason = reasonOf(error)
   const reply = this.connections.current(socket)
   if (reply === undefined || reply.request.raw.complete) {
+    this.connections.dropIncomplete(socket)
     this.connections.whenIdle(socket, () => {
       this.countRejection(reason)
       refuse(socket, reason)

@@ -3,7 +3,7 @@ import { connect, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyReply } from 'fastify'
 import t from 'tap'
-import { build, exchange, listen, send, until } from '../helper.ts'
+import { build, exchange, listen, scrape, send, until } from '../helper.ts'
 
 t.test('pipelined requests on one connection act in order', async (t) => {
   const app = build(t)
@@ -53,6 +53,23 @@ t.test('garbage after a request is refused after its answer, which is not lost',
   const answer = await exchange(await listen(app), 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n')
   t.match(answer, /^HTTP\/1.1 200 OK.*slowHTTP\/1.1 400 Bad Request.*malformed request/s)
 })
+
+t.test(
+  'a pipelined request whose body is garbage is refused when its turn comes, and never begins',
+  async (t) => {
+    const app = build(t)
+    const port = await listen(app)
+    const put = (id: string) => `PUT /api/buckets/${id} HTTP/1.1\r\nHost: a\r\n`
+    const garbage = 'Transfer-Encoding: chunked\r\n\r\nnonsense\r\n'
+    const answer = await exchange(port, `${put('a')}Content-Length: 1\r\n\r\nx${put('b')}${garbage}`)
+    t.match(answer, /^HTTP\/1.1 201 Created.*HTTP\/1.1 400 Bad Request.*malformed request"}$/s)
+    t.match(await scrape(app), {
+      http_requests_in_flight: 0,
+      storage_objects: 1,
+      'http_requests_rejected_total{reason="malformed"}': 1,
+    })
+  },
+)
 
 t.test('while a request takes its time, no more are read than had arrived with it', async (t) => {
   const app = build(t)
