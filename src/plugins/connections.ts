@@ -17,6 +17,8 @@ type AbortListener = (reply: FastifyReply, statusCode: number) => void
 
 interface Connection {
   current: FastifyReply | undefined
+  /** The request that has begun last: it may have its answer while its body is still arriving. */
+  last: IncomingMessage | undefined
   /** What waits for the current request to end, in order: pipelined requests, and perhaps a refusal. */
   waiting: { start: () => void; request?: IncomingMessage }[]
   /** After an answer with `Connection: close`: nothing more is acted on (RFC 9112 section 9.6). */
@@ -27,7 +29,7 @@ interface Connection {
  * Closes a connection on which a request may still be arriving, but lets the client read the answer first: a
  * connection that is closed with bytes unread is reset, and the answer lost (RFC 9112 section 9.6).
  */
-export function lingeringClose(socket: Socket): void {
+function lingeringClose(socket: Socket): void {
   socket.end()
   startReading(socket)
   // What still comes is thrown away before the parser sees it, which would act on it.
@@ -41,9 +43,12 @@ const ignore = () => {}
 /**
  * Pauses a socket for good. Node.js's parser takes the bytes past the stream until there is a listener for data,
  * and resumes the stream at the end of every request that it has parsed.
+ *
+ * Where Node.js has paused it by itself, until an answer has drained, it is left alone: what has taken the parser off the
+ * stream meanwhile would be in the way of its resuming.
  */
 function stopReading(socket: Socket): void {
-  if (Object.hasOwn(socket, 'resume')) return
+  if (Object.hasOwn(socket, 'resume') || socket.isPaused()) return
   if (socket.listenerCount('data', ignore) === 0) socket.once('data', ignore)
   socket.pause()
   socket.resume = () => socket
@@ -62,7 +67,7 @@ function createConnections() {
   const listeners: AbortListener[] = []
 
   function open(socket: Socket): Connection {
-    const connection: Connection = { current: undefined, waiting: [], closing: false }
+    const connection: Connection = { current: undefined, last: undefined, waiting: [], closing: false }
     connections.set(socket, connection)
     // What Node.js calls after an answer with `Connection: close`.
     socket.destroySoon = () => {
@@ -145,6 +150,7 @@ function createConnections() {
       const begin = () => {
         const connection = connections.get(socket) ?? open(socket)
         connection.current = reply
+        connection.last = reply.request.raw
         start()
       }
       whenIdle(socket, begin, reply.request.raw)
@@ -164,6 +170,20 @@ function createConnections() {
 
     /** Ends the connection's current request as one that the application does not answer. */
     abort,
+
+    /** Whether a request has its answer, although it is not complete. */
+    isAnsweredEarly(socket: Socket): boolean {
+      const connection = connections.get(socket)
+      return connection?.current === undefined && connection?.last?.complete === false
+    },
+
+    /** Closes a connection when the client has had the time to read what was written to it. Nothing more is acted on. */
+    close(socket: Socket): void {
+      const connection = connections.get(socket) ?? open(socket)
+      connection.closing = true
+      forget(connection)
+      lingeringClose(socket)
+    },
 
     /** Calls `listener` for every request that ends without `onResponse`. */
     onAbort(listener: AbortListener): void {

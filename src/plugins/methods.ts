@@ -26,11 +26,15 @@ const plugin: FastifyPluginAsync = async (app) => {
 
   app.decorate('answerOtherMethods', () => {
     for (const [url, { scope, known }] of [...paths]) {
+      // Under a prefix the same path could not be given again.
+      const owner = scope.prefix === '' ? scope : app
+      // Fastify tells of some routes only that they have a HEAD.
+      if (app.hasRoute({ method: 'GET', url })) known.add('GET')
       const allow = [...known].sort().join(', ')
-      scope.options(url, { schema: { hide: true } }, (_request, reply) => {
+      owner.options(url, { schema: { hide: true } }, (_request, reply) => {
         reply.code(204).header('allow', allow).send()
       })
-      scope.route({
+      owner.route({
         method: methods.filter((method) => !known.has(method)),
         url,
         schema: { hide: true },

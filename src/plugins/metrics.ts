@@ -1,12 +1,5 @@
 import * as client from '@prometheus-io/client'
-import type {
-  FastifyInstance,
-  FastifyPluginAsync,
-  FastifyReply,
-  FastifyRequest,
-  FastifySchema,
-  RouteOptions,
-} from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifySchema, RouteOptions } from 'fastify'
 import fastifyMetrics from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import { DurationHistogram } from '../duration-histogram.ts'
@@ -41,10 +34,10 @@ declare module 'fastify' {
   }
 }
 
-/** The route's template, never the URL; undefined for what is not measured. */
-function measuredPath(request: FastifyRequest): string | undefined {
-  const path = request.routeOptions.url ?? 'unmatched'
-  return UNMEASURED_PATHS.has(path) ? undefined : path
+/** The route's template, never the URL; undefined for what is not measured. The pages of the documentation are one. */
+function measuredPath(path = 'unmatched'): string | undefined {
+  if (UNMEASURED_PATHS.has(path)) return undefined
+  return path.startsWith('/docs') ? '/docs/*' : path
 }
 
 function measureRequests(app: FastifyInstance): void {
@@ -72,7 +65,7 @@ function measureRequests(app: FastifyInstance): void {
     }
   })
   app.addHook('onRequest', (request, _reply, done) => {
-    if (measuredPath(request) !== undefined) inFlight++
+    if (measuredPath(request.routeOptions.url) !== undefined) inFlight++
     done()
   })
   app.addHook('onResponse', (_request, reply, done) => {
@@ -82,7 +75,7 @@ function measureRequests(app: FastifyInstance): void {
   app.connections.onAbort(end)
 
   function end(reply: FastifyReply, statusCode: number): void {
-    const path = measuredPath(reply.request)
+    const path = measuredPath(reply.request.routeOptions.url)
     if (path === undefined) return
     inFlight--
     durations.observe(reply.request.method, path, statusCode, reply.elapsedTime / 1000)

@@ -3,7 +3,6 @@ import type { Socket } from 'node:net'
 import { Counter } from '@prometheus-io/client'
 import type { FastifyError, FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { lingeringClose } from './connections.ts'
 
 /** The most that a request line and its headers may take, in bytes. */
 export const MAX_HEADER_BYTES = 16 * 1024
@@ -33,9 +32,12 @@ declare module 'fastify' {
 
 /** Fastify's `frameworkErrors`: the router refused the URL. */
 export function answerBadUrl(_error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-  const { statusCode, error } = REJECTIONS.bad_url
-  request.server.countRejection('bad_url')
-  reply.code(statusCode).send({ error })
+  const { server: app, raw } = request
+  reply.hijack()
+  app.connections.whenIdle(raw.socket, () => {
+    app.countRejection('bad_url')
+    refuse(app, raw.socket, 'bad_url', raw.method)
+  })
 }
 
 /** Fastify's `clientErrorHandler`: the parser refused what it read, or it did not arrive in time. */
@@ -45,17 +47,19 @@ export function answerClientError(this: FastifyInstance, error: NodeJS.ErrnoExce
     return void socket.destroy()
   const reason = reasonOf(error)
   const reply = this.connections.current(socket)
-  if (reply === undefined || reply.request.raw.complete) {
+  if (this.connections.isAnsweredEarly(socket)) {
+    this.connections.close(socket)
+  } else if (reply === undefined || reply.request.raw.complete) {
     this.connections.dropIncomplete(socket)
     this.connections.whenIdle(socket, () => {
       this.countRejection(reason)
-      refuse(socket, reason)
+      refuse(this, socket, reason)
     })
   } else if (reply.raw.headersSent) {
     socket.destroy()
   } else {
     this.connections.abort(socket, REJECTIONS[reason].statusCode)
-    refuse(socket, reason)
+    refuse(this, socket, reason)
   }
 }
 
@@ -66,7 +70,7 @@ function reasonOf({ code }: NodeJS.ErrnoException): Reason {
 }
 
 /** Answers on the bare socket, and closes it. */
-function refuse(socket: Socket, reason: Reason): void {
+function refuse(app: FastifyInstance, socket: Socket, reason: Reason, method?: string): void {
   const { statusCode, error } = REJECTIONS[reason]
   const body = JSON.stringify({ error })
   socket.write(
@@ -75,9 +79,9 @@ function refuse(socket: Socket, reason: Reason): void {
       'content-type: application/json; charset=utf-8\r\n' +
       `content-length: ${body.length}\r\n` +
       'connection: close\r\n' +
-      `\r\n${body}`,
+      `\r\n${method === 'HEAD' ? '' : body}`,
   )
-  lingeringClose(socket)
+  app.connections.close(socket)
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
@@ -96,7 +100,7 @@ const plugin: FastifyPluginAsync = async (app) => {
     socket.on('error', () => socket.destroy())
     app.connections.whenIdle(socket, () => {
       countRejection('connect')
-      refuse(socket, 'connect')
+      refuse(app, socket, 'connect')
     })
   })
 }

@@ -37,6 +37,18 @@ function mulberry32(seed: number): () => number {
   }
 }
 
+/** Whether the router refuses a target, which closes the connection: what it would decode is no UTF-8. */
+function isUnroutable(target: string): boolean | undefined {
+  // What is after the host of an absolute target, the router tells.
+  if (target.startsWith('http')) return undefined
+  try {
+    decodeURIComponent(target.split(/[?#]/, 1)[0] as string)
+    return false
+  } catch {
+    return true
+  }
+}
+
 /** Makes random conversations, the same for the same seed, but for what is {@link known}. */
 export function conversations(seed: number, maxObjectBytes: number): () => Conversation {
   const random = mulberry32(seed)
@@ -103,10 +115,12 @@ export function conversations(seed: number, maxObjectBytes: number): () => Conve
 
   function request(): FuzzRequest {
     const method = pick(chance(0.85) ? grammar.COMMON_METHODS : grammar.OTHER_METHODS)
-    const start = `${method} ${path()} HTTP/1.`
+    const target = path()
+    const start = `${method} ${target} HTTP/1.`
     const end = fields() + body(method)
     const kind = random()
-    if (kind > 0.01) return { bytes: `${start}1\r\n${pick(grammar.HOSTS)}${end}`, method, closes: false }
+    const closes = isUnroutable(target)
+    if (kind > 0.01) return { bytes: `${start}1\r\n${pick(grammar.HOSTS)}${end}`, method, closes }
     if (kind > 0.004)
       return { bytes: `${start}1\r\n${pick(grammar.CLOSING_HEADERS)}${end}`, method, closes: true }
     // What closes depends: on whether the body is wanted, and on Connection: keep-alive.

@@ -71,6 +71,24 @@ t.test(
   },
 )
 
+t.test('a connection goes on after a large answer that requests were waiting behind', async (t) => {
+  const app = build(t)
+  const port = await listen(app)
+  const path = '/api/buckets/large'
+  await send({ port, path, method: 'PUT' }, Buffer.alloc(5_000_000))
+  const socket = connect(port, '127.0.0.1')
+  t.after(() => socket.destroy())
+  const get = (target: string) => `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`
+  let answers = ''
+  socket.on('data', (chunk) => {
+    answers += chunk.toString('latin1')
+  })
+  for (let i = 1; i <= 3; i++) {
+    socket.write(get(path) + get('/livez'))
+    await until(() => answers.split('{"status":"ok"}').length === i + 1)
+  }
+})
+
 t.test('while a request takes its time, no more are read than had arrived with it', async (t) => {
   const app = build(t)
   const gate = Promise.withResolvers<string>()

@@ -6,6 +6,11 @@ const PATHS = {
   '/livez': 'GET, HEAD, OPTIONS',
   '/readyz': 'GET, HEAD, OPTIONS',
   '/metrics': 'GET, HEAD, OPTIONS',
+  '/openapi.json': 'GET, HEAD, OPTIONS',
+  '/api/buckets': 'GET, HEAD, OPTIONS',
+  '/docs': 'GET, HEAD, OPTIONS',
+  '/docs/': 'GET, HEAD, OPTIONS',
+  '/docs/static/swagger-ui.css': 'GET, HEAD, OPTIONS',
 }
 
 t.test('a method that a path does not know is 405, with Allow', async (t) => {

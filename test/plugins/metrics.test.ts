@@ -219,33 +219,18 @@ t.test('two applications live in one process, each with its own metrics', async 
   t.equal((await scrape(other))[requestCount('GET', BUCKET, 404)], 0)
 })
 
-t.test(
-  'promtool finds nothing to criticise on the page, which stays below 150 kB and 1,000 series',
-  async (t) => {
-    const app = build(t)
-    const port = await listen(app)
-    for (const path of ['/api/buckets/a', '/nowhere']) {
-      for (const method of [
-        'GET',
-        'HEAD',
-        'PUT',
-        'DELETE',
-        'POST',
-        'PATCH',
-        'OPTIONS',
-        'TRACE',
-        'PROPFIND',
-      ]) {
-        await send({ port, path, method })
-      }
+t.test('promtool finds nothing to criticise on the page, which stays below 150 kB', async (t) => {
+  const app = build(t)
+  const port = await listen(app)
+  for (const path of ['/api/buckets/a', '/nowhere']) {
+    for (const method of ['GET', 'HEAD', 'PUT', 'DELETE', 'POST', 'PATCH', 'OPTIONS', 'TRACE', 'PROPFIND']) {
+      await send({ port, path, method })
     }
-    await exchange(port, 'nonsense\r\n\r\n')
-    const page = (await app.inject('/metrics')).payload
-    t.ok(page.length < 150_000, `${page.length} bytes`)
-    const series = Object.keys(await scrape(app)).length
-    t.ok(series < 1000, `${series} series`)
-    const promtool = spawnSync('promtool', ['check', 'metrics'], { input: page, encoding: 'utf8' })
-    if (promtool.error !== undefined && process.env.CI === undefined) t.comment('skipped: no promtool')
-    else t.equal(promtool.status, 0, promtool.stderr)
-  },
-)
+  }
+  await exchange(port, 'nonsense\r\n\r\n')
+  const page = (await app.inject('/metrics')).payload
+  t.ok(page.length < 150_000, `${page.length} bytes`)
+  const promtool = spawnSync('promtool', ['check', 'metrics'], { input: page, encoding: 'utf8' })
+  if (promtool.error !== undefined && process.env.CI === undefined) t.comment('skipped: no promtool')
+  else t.equal(promtool.status, 0, promtool.stderr)
+})

@@ -528,6 +528,8 @@ t.test('listings that nobody reads are bounded: one more is 503', async (t) => {
   for (let i = 0; i < 1000; i++) {
     await app.inject({ method: 'PUT', url: `/api/buckets/${`${i}`.padEnd(512, '"')}` })
   }
+  // However slow the machine is, pages are whole.
+  t.intercept(performance, 'now', { value: () => 0 })
   const sockets = Array.from({ length: 100 }, () => connect(port, '127.0.0.1').pause())
   t.after(() => {
     for (const socket of sockets) socket.destroy()
