@@ -157,8 +157,9 @@ export class MemoryStore implements Store {
         return { objects, next: last }
       looked++
       last = id
-      const object = this.get(id)
-      if (object !== undefined) objects.push(describe(object))
+      // Not `get`, which would remove an expired object, and with it the iterator's place.
+      const object = this.#objects.get(id) as MemoryObject
+      if (!isMortal(object) || !hasExpired(object)) objects.push(describe(object))
     }
     return { objects, next: undefined }
   }

@@ -41,7 +41,7 @@ export class AnswerReader {
     while (this.#rest !== '' && this.#readAnswer()) {}
   }
 
-  /** Whether what has come is all: whole answers, the last one perhaps to a HEAD that nobody is certain to have sent. */
+  /** Whether all answers are whole: the last one may be to a HEAD that nobody is certain to have sent. */
   isComplete(): boolean {
     return this.#rest === '' || (this.answers >= this.#requests.length && this.#rest.endsWith('\r\n\r\n'))
   }
@@ -84,7 +84,7 @@ function readFields(lines: string): Map<string, string> {
   return fields
 }
 
-/** The length of the content that frames an answer: each says it but those that must not (RFC 9110 section 8.6). */
+/** The length of an answer's content: each answer says it but those that must not (RFC 9110 section 8.6). */
 function contentLength(status: number, fields: Map<string, string>): number {
   const length = fields.get('content-length')
   const hasNone = status === 100 || status === 204 || (status === 304 && length === undefined)

@@ -19,7 +19,7 @@ export interface Conversation {
   last: 'request' | 'malformed' | 'dubious'
   /** The bytes of all of them, or the first of the bytes, in as many writes. */
   writes: Buffer[]
-  /** What the client does when it has written: reads all answers, ends its side, or resets, at once or when one comes. */
+  /** What the client does at the end: reads all answers, ends its side, or resets, at once or at the first answer. */
   end: 'read' | 'half' | 'reset' | 'interrupt'
 }
 

@@ -113,7 +113,7 @@ function converse({ requests, others, last, writes, end }: Conversation): Promis
   socket.on('close', () => {
     clearInterval(timer)
     if (end === 'read' && !reader.isComplete()) problem ??= 'an answer is cut short'
-    // What is written to a connection that is closed has it reset, and answers may be lost (RFC 9112 section 9.6).
+    // Writing to a connection that is closed has it reset, and answers may be lost (RFC 9112 section 9.6).
     const isAnswered = isReset || reader.isClosing || reader.answers >= requests.length
     if ((isOwedAnswers || isOwedEnd) && !isAnswered) problem ??= 'no answer'
     const most = requests.length + (last === 'malformed' ? 1 : 0)

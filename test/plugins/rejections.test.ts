@@ -92,6 +92,24 @@ t.test('a request that does not arrive in time is 408, and is not acted on if th
   t.equal((await send({ port, path: '/api/buckets/a' })).statusCode, 404)
 })
 
+t.test(
+  'a body that is malformed after its answer closes the connection, and gets no second answer',
+  async (t) => {
+    const app = build(t)
+    const port = await listen(app)
+    const head = `PUT /api/buckets/${'x'.repeat(513)} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n`
+    for (const rest of [['nonsense\r\n'], ['5\r\nhello\r\n', 'nonsense\r\n']]) {
+      const answer = await exchange(port, head, ...rest)
+      t.match(answer, /^HTTP\/1.1 414 /)
+      t.equal(answer.match(/HTTP\/1.1 /g)?.length, 1)
+    }
+    t.match(await scrape(app), {
+      http_requests_in_flight: 0,
+      'http_requests_rejected_total{reason="malformed"}': 0,
+    })
+  },
+)
+
 t.test('a body that is malformed when its answer has begun only closes the connection', async (t) => {
   const app = build(t, { MAX_OBJECT_BYTES: '100000000' })
   const port = await listen(app)

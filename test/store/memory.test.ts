@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import t from 'tap'
 import { MemoryStore } from '../../src/store/memory.ts'
+import { stopClock, until } from '../helper.ts'
 
 /** Puts as the service does: the payload is reserved first. */
 function put(store: MemoryStore, id: string, size: number) {
@@ -34,6 +35,25 @@ t.test('what is refused changes nothing', async (t) => {
   t.equal(put(store, 'a', 1000), 'full', 'no room for the payload')
   t.strictSame(store.stats(), before)
   t.equal(store.get('a')?.bytes.length, 100)
+})
+
+t.test('objects that expire together are swept in steps, between which others have their turn', async (t) => {
+  const clock = stopClock(t)
+  const store = new MemoryStore({ limitBytes: 1e9 })
+  t.after(() => store.close())
+  const expires = Math.ceil(clock.now / 1000) + 60
+  for (let i = 0; i < 20_000; i++) {
+    store.put(`${i}`, { bytes: Buffer.allocUnsafeSlow(0), etag: '""', expires })
+  }
+  clock.now = expires * 1000
+  let turns = 0
+  await until(() => {
+    const { objects } = store.stats()
+    if (objects > 0 && objects < 20_000) turns++
+    return objects === 0
+  })
+  t.ok(turns > 0, `${turns} turns of others`)
+  t.equal(store.stats().bytes, 0)
 })
 
 t.test("ids and bookkeeping have a limit of their own, V8's heap, and give it back", async (t) => {
