@@ -19,7 +19,7 @@ export interface Conversation {
   last: 'request' | 'malformed' | 'dubious'
   /** The bytes of all of them, or the first of the bytes, in as many writes. */
   writes: Buffer[]
-  /** What the client does at the end: reads all answers, ends its side, or resets, at once or at the first answer. */
+  /** What the client does at last: reads all answers, ends its side, or resets, at once or at the first answer. */
   end: 'read' | 'half' | 'reset' | 'interrupt'
 }
 
@@ -115,10 +115,10 @@ export function conversations(seed: number, maxObjectBytes: number): () => Conve
 
   function request(): FuzzRequest {
     const method = pick(chance(0.85) ? grammar.COMMON_METHODS : grammar.OTHER_METHODS)
-    const target = path()
+    const kind = random()
+    const target = kind < 0.01 && chance(0.3) ? pick(grammar.PAGES) : path()
     const start = `${method} ${target} HTTP/1.`
     const end = fields() + body(method)
-    const kind = random()
     const closes = isUnroutable(target)
     if (kind > 0.01) return { bytes: `${start}1\r\n${pick(grammar.HOSTS)}${end}`, method, closes }
     if (kind > 0.004)
