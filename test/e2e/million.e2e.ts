@@ -13,7 +13,9 @@ for (const [name, limitMs] of Object.entries(LIMITS_MS)) {
     let best = Number.POSITIVE_INFINITY
     for (let run = 0; run < RUNS && best >= limitMs; run++) {
       const args = ['--expose-gc', 'test/store/measure.ts', name]
-      const { stdout } = await promisify(execFile)(process.execPath, args, { env: { PATH: process.env.PATH } })
+      const { stdout } = await promisify(execFile)(process.execPath, args, {
+        env: { PATH: process.env.PATH },
+      })
       const { longestDelayMs, p99DelayMs } = JSON.parse(stdout)
       t.comment(`99 % below ${p99DelayMs} ms, longest ${longestDelayMs} ms`)
       best = Math.min(best, p99DelayMs)
