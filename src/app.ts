@@ -74,11 +74,11 @@ export function buildApp(
 
   app.register(config, { config: settings })
   app.register(openapi)
+  app.register(errors)
   app.register(connections)
   app.register(methods)
   app.register(metrics)
   app.register(rejections)
-  app.register(errors)
   app.register(lifecycle)
   app.register(protocol)
   app.register(store)

@@ -32,9 +32,6 @@ export class ClientGoneError extends Error {
   override name = 'ClientGoneError'
 }
 
-/** For a request of which it is not certain where it ends, or that was not meant for a server like this one. */
-const CLOSE = { connection: 'close' }
-
 const RETRY_AFTER_SECONDS = 1
 
 export const notFound = () => new HttpError(404, 'not found')
@@ -80,16 +77,3 @@ export const shuttingDown = () => new HttpError(503, 'shutting down')
 
 export const methodNotAllowed = (allow: string) =>
   new HttpError(405, `method not allowed: use ${allow.toLowerCase()}`, { allow })
-
-export const versionNotSupported = () => new HttpError(505, 'http version must be 1.1 or 1.0', CLOSE)
-
-export const invalidHost = () => new HttpError(400, 'there must be one host header, and a valid one', CLOSE)
-
-export const tooManyHeaders = (max: number) => new HttpError(431, `too many headers: at most ${max}`, CLOSE)
-
-export const transferEncoding = () => new HttpError(501, 'transfer-encoding must be chunked or absent', CLOSE)
-
-export const transferEncodingInHttp10 = () =>
-  new HttpError(400, 'transfer-encoding is not part of http/1.0', CLOSE)
-
-export const expectationFailed = () => new HttpError(417, 'expect must be 100-continue or absent', CLOSE)

@@ -71,6 +71,15 @@ export function requestCount(method: string, path: string, statusCode: number): 
   return `http_request_duration_seconds_count{method="${method}",path="${path}",status_code="${statusCode}"}`
 }
 
+/** What requests are refused for whatever their path: the `reason` of `http_requests_rejected_total`. */
+export const REASONS = [
+  ...['bad_url', 'malformed', 'version', 'host', 'transfer_coding', 'http10_transfer_coding', 'expectation'],
+  ...['header_count', 'header_overflow', 'timeout', 'connect'],
+]
+
+/** The name of the series that counts refusals for a reason. */
+export const rejectionCount = (reason: string) => `http_requests_rejected_total{reason="${reason}"}`
+
 /** Waits until a condition holds, looking again whenever the event loop has gone round; fails after 15 seconds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = Date.now() + 15_000

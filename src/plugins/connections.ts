@@ -12,8 +12,8 @@ const LINGER_MS = 2000
 /** The most pipelined requests that may wait in all, at 3 kB each: one more, and its connection is closed. */
 const MAX_WAITING = 10_000
 
-/** Told of a request that ended without `onResponse`, and the status code it counts as. */
-type AbortListener = (reply: FastifyReply, statusCode: number) => void
+/** Told of a request that ended without `onResponse`, and the status code it counts as: none, if it counts elsewhere. */
+type AbortListener = (reply: FastifyReply, statusCode: number | undefined) => void
 
 interface Connection {
   current: FastifyReply | undefined
@@ -60,6 +60,11 @@ function startReading(socket: Socket): void {
   socket.resume()
 }
 
+/** A refusal is one, whether its client has waited for it or not. */
+function statusWithoutClient(reply: FastifyReply): number {
+  return reply.raw.headersSent && reply.statusCode >= 400 ? reply.statusCode : CLIENT_CLOSED_REQUEST
+}
+
 function createConnections() {
   let waiting = 0
   const connections = new WeakMap<Socket, Connection>()
@@ -77,7 +82,7 @@ function createConnections() {
       else Socket.prototype.destroySoon.call(socket)
     }
     socket.once('close', () => {
-      abort(socket, CLIENT_CLOSED_REQUEST)
+      if (connection.current !== undefined) abort(socket, statusWithoutClient(connection.current))
       connections.delete(socket)
     })
     return connection
@@ -88,7 +93,7 @@ function createConnections() {
     return [...sockets].flatMap((socket) => connections.get(socket)?.current ?? [])
   }
 
-  function abort(socket: Socket, statusCode: number): void {
+  function abort(socket: Socket, statusCode?: number): void {
     const connection = connections.get(socket)
     if (connection?.current === undefined) return
     for (const listener of listeners) listener(connection.current, statusCode)

@@ -4,8 +4,8 @@ import fastifyMetrics from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import { DurationHistogram } from '../duration-histogram.ts'
 
-/** Routes that their own callers poll: they would drown the traffic that the histogram is there to show. */
-const UNMEASURED_PATHS = new Set(['/metrics', '/livez', '/readyz'])
+/** Routes that probes and scrapes poll, or that people read: they would drown the traffic that the histogram is for. */
+const UNMEASURED_PATH = /^\/(?:metrics|livez|readyz|openapi\.json|docs)(?:\/|$)/
 
 /** Default metrics whose names `promtool check metrics` rejects. */
 const MISNAMED_METRICS = [
@@ -32,12 +32,15 @@ declare module 'fastify' {
     /** The application's own metrics: two applications in one process do not share them. */
     registry: client.Registry
   }
+  interface FastifyRequest {
+    /** The label that this request counts under, from its beginning: a plugin may call it not found later. */
+    measuredPath: string | undefined
+  }
 }
 
-/** The route's template, never the URL; undefined for what is not measured. The pages of the documentation are one. */
+/** The route's template, never the URL; undefined for what is not measured. */
 function measuredPath(path = 'unmatched'): string | undefined {
-  if (UNMEASURED_PATHS.has(path)) return undefined
-  return path.startsWith('/docs') ? '/docs/*' : path
+  return UNMEASURED_PATH.test(path) ? undefined : path
 }
 
 function measureRequests(app: FastifyInstance): void {
@@ -58,14 +61,16 @@ function measureRequests(app: FastifyInstance): void {
   app.addHook('onRoute', (route) => void routes.push(route))
   app.addHook('onReady', async () => {
     for (const { method, url, schema } of routes) {
-      if (UNMEASURED_PATHS.has(url)) continue
+      if (measuredPath(url) === undefined) continue
       for (const status of Object.keys(schema?.response ?? {})) {
         for (const name of [method].flat()) durations.declare(name, url, Number(status))
       }
     }
   })
+  app.decorateRequest('measuredPath', undefined)
   app.addHook('onRequest', (request, _reply, done) => {
-    if (measuredPath(request.routeOptions.url) !== undefined) inFlight++
+    request.measuredPath = measuredPath(request.routeOptions.url)
+    if (request.measuredPath !== undefined) inFlight++
     done()
   })
   app.addHook('onResponse', (_request, reply, done) => {
@@ -74,11 +79,12 @@ function measureRequests(app: FastifyInstance): void {
   })
   app.connections.onAbort(end)
 
-  function end(reply: FastifyReply, statusCode: number): void {
-    const path = measuredPath(reply.request.routeOptions.url)
-    if (path === undefined) return
+  function end(reply: FastifyReply, statusCode: number | undefined): void {
+    const { method, measuredPath } = reply.request
+    if (measuredPath === undefined) return
     inFlight--
-    durations.observe(reply.request.method, path, statusCode, reply.elapsedTime / 1000)
+    if (statusCode === undefined) return
+    durations.observe(method, measuredPath, statusCode, reply.elapsedTime / 1000)
   }
 }
 

@@ -1,17 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
-import {
-  expectationFailed,
-  invalidHost,
-  tooManyHeaders,
-  transferEncoding,
-  transferEncodingInHttp10,
-  versionNotSupported,
-} from '../errors.ts'
-
-/** The most header lines of a request. */
-const MAX_HEADERS = 100
+import { MAX_HEADERS, type Reason } from './rejections.ts'
 
 /** A host and perhaps a port, or nothing (RFC 9110 section 7.2, RFC 3986 section 3.2). */
 const HOST = /^(?:\[[\w.:~!$&'()*+,;=-]+\]|[\w.~!$&'()*+,;=%-]*)(?::\d*)?$/
@@ -25,20 +15,20 @@ function countHosts(rawHeaders: string[]): number {
   return hosts
 }
 
-/** @throws {HttpError} which closes the connection, for what the parser lets pass and RFC 9112 does not. */
-function check({ httpVersion, headers, rawHeaders }: IncomingMessage): void {
-  if (httpVersion !== '1.1' && httpVersion !== '1.0') throw versionNotSupported()
-  if (rawHeaders.length > 2 * MAX_HEADERS) throw tooManyHeaders(MAX_HEADERS)
+/** Why a request is refused that the parser lets pass and RFC 9112 does not. */
+function reasonToReject({ httpVersion, headers, rawHeaders }: IncomingMessage): Reason | undefined {
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return 'version'
+  if (rawHeaders.length > 2 * MAX_HEADERS) return 'header_count'
   const hosts = countHosts(rawHeaders)
-  if (hosts > 1 || (hosts === 0 && httpVersion === '1.1') || !HOST.test(headers.host ?? ''))
-    throw invalidHost()
+  if (hosts > 1 || (hosts === 0 && httpVersion === '1.1') || !HOST.test(headers.host ?? '')) return 'host'
   const coding = headers['transfer-encoding']
   if (coding !== undefined) {
-    if (httpVersion === '1.0') throw transferEncodingInHttp10()
-    if (coding.toLowerCase() !== 'chunked') throw transferEncoding()
+    if (httpVersion === '1.0') return 'http10_transfer_coding'
+    if (coding.toLowerCase() !== 'chunked') return 'transfer_coding'
   }
   if (isExpecting(httpVersion, headers) && headers.expect?.toLowerCase() !== '100-continue')
-    throw expectationFailed()
+    return 'expectation'
+  return undefined
 }
 
 /** HTTP/1.0 knows no expectations: they are ignored (RFC 9110 section 10.1.1). */
@@ -62,7 +52,8 @@ const plugin: FastifyPluginAsync = async (app) => {
   app.server.on('checkContinue', asAnyOther).on('checkExpectation', asAnyOther)
 
   app.addHook('onRequest', ({ raw }, reply, done) => {
-    check(raw)
+    const reason = reasonToReject(raw)
+    if (reason !== undefined) return app.reject(reply, reason)
     // Whether the client sends the body that it was not asked for, nobody can tell.
     if (isExpecting(raw.httpVersion, raw.headers)) reply.raw.setHeader('connection', 'close')
     done()
@@ -79,4 +70,4 @@ const plugin: FastifyPluginAsync = async (app) => {
  * Refuses what RFC 9112 has a server refuse although Node.js's parser lets it pass, and answers
  * `Expect: 100-continue` when it is known that the body is wanted. Decorates replies with `askForBody`.
  */
-export default fp(plugin, { name: 'protocol', dependencies: ['lifecycle'] })
+export default fp(plugin, { name: 'protocol', dependencies: ['lifecycle', 'rejections'] })

@@ -7,10 +7,19 @@ import fp from 'fastify-plugin'
 /** The most that a request line and its headers may take, in bytes. */
 export const MAX_HEADER_BYTES = 16 * 1024
 
-/** What is refused before any hook runs, and the answer to it. */
+/** The most header lines of a request. */
+export const MAX_HEADERS = 100
+
+/** What is refused whatever its path, by the label that it counts as, and the answer to it. */
 const REJECTIONS = {
   bad_url: { statusCode: 400, error: 'path must be percent-encoded utf-8' },
   malformed: { statusCode: 400, error: 'malformed request' },
+  version: { statusCode: 505, error: 'http version must be 1.1 or 1.0' },
+  host: { statusCode: 400, error: 'there must be one host header, and a valid one' },
+  transfer_coding: { statusCode: 501, error: 'transfer-encoding must be chunked or absent' },
+  http10_transfer_coding: { statusCode: 400, error: 'transfer-encoding is not part of http/1.0' },
+  expectation: { statusCode: 417, error: 'expect must be 100-continue or absent' },
+  header_count: { statusCode: 431, error: `too many headers: at most ${MAX_HEADERS}` },
   header_overflow: {
     statusCode: 431,
     error: `request line and headers too large: at most ${MAX_HEADER_BYTES} bytes`,
@@ -21,11 +30,13 @@ const REJECTIONS = {
 /** The client has reset its connection, or ended it within a request. */
 const CLIENT_GONE_CODES = new Set<string | undefined>(['ECONNRESET', 'HPE_INVALID_EOF_STATE'])
 
-type Reason = keyof typeof REJECTIONS
+export type Reason = keyof typeof REJECTIONS
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Counts a request that no hook has seen. */
+    /** Refuses a request that has begun, and closes its connection. */
+    reject: (reply: FastifyReply, reason: Reason) => void
+    /** Counts a request that is refused. */
     countRejection: (reason: Reason) => void
   }
 }
@@ -87,13 +98,20 @@ function refuse(app: FastifyInstance, socket: Socket, reason: Reason, method?: s
 const plugin: FastifyPluginAsync = async (app) => {
   const counter = new Counter({
     name: 'http_requests_rejected_total',
-    help: 'HTTP requests that the parser or the router refused, so that no route saw them',
+    help: 'HTTP requests refused whatever their path, by the parser, the router or RFC 9112, so that no route saw them',
     labelNames: ['reason'],
     registers: [app.registry],
   })
   for (const reason of Object.keys(REJECTIONS)) counter.inc({ reason }, 0)
   const countRejection = (reason: Reason) => counter.inc({ reason })
   app.decorate('countRejection', countRejection)
+  app.decorate('reject', (reply, reason) => {
+    const { socket, method } = reply.request.raw
+    reply.hijack()
+    app.connections.abort(socket)
+    countRejection(reason)
+    refuse(app, socket, reason, method)
+  })
 
   // Without a listener Node.js drops the connection, and nobody counts it.
   app.server.on('connect', (_request: IncomingMessage, socket: Socket) => {

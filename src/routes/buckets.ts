@@ -35,12 +35,14 @@ function validators({ etag, expires }: StoredObject): Record<string, string> {
   return expires === undefined ? headers : { ...headers, expiration: `${expires}` }
 }
 
-/** @throws {HttpError} 400 or 414, for an id that is none. */
-function checkId(id: string, url: string): void {
+/** The hook that refuses an id that is none: 400 or 414. */
+function checkId({ params, raw }: FastifyRequest, _reply: FastifyReply, done: () => void): void {
+  const { id } = params as ObjectRoute['Params']
   // At a `#` the router stops: the id would not be what was meant.
-  if (id === '' || id === '.' || id === '..' || hasControlCharacter(id) || url.includes('#'))
+  if (id === '' || id === '.' || id === '..' || hasControlCharacter(id) || raw.url?.includes('#'))
     throw invalidId()
   if (id.length > MAX_ID_BYTES || Buffer.byteLength(id) > MAX_ID_BYTES) throw idTooLong(MAX_ID_BYTES)
+  done()
 }
 
 const hasControlCharacter = (text: string) => /\p{Cc}/u.test(text)
@@ -83,12 +85,7 @@ interface ObjectRoute {
 const objects: FastifyPluginAsyncTypebox = async (app) => {
   const { store, config } = app
 
-  app.addHook('onRequest', (request, _reply, done) => {
-    checkId((request.params as ObjectRoute['Params']).id, request.raw.url as string)
-    done()
-  })
-
-  app.put('/api/buckets/:id', { schema: putSchema }, async (request, reply) => {
+  app.put('/api/buckets/:id', { schema: putSchema, onRequest: checkId }, async (request, reply) => {
     const { headers } = request.raw
     const { id } = request.params
     const { ttl } = request.query
@@ -136,10 +133,10 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
       whileUnsent(reply, () => store.reading(object))
     })
   }
-  app.head('/api/buckets/:id', { schema: headSchema }, read)
-  app.get('/api/buckets/:id', { schema: getSchema }, read)
+  app.head('/api/buckets/:id', { schema: headSchema, onRequest: checkId }, read)
+  app.get('/api/buckets/:id', { schema: getSchema, onRequest: checkId }, read)
 
-  app.delete('/api/buckets/:id', { schema: deleteSchema }, (request, reply) =>
+  app.delete('/api/buckets/:id', { schema: deleteSchema, onRequest: checkId }, (request, reply) =>
     settle(store.delete(request.params.id, readPreconditions(request.raw.headers)), (outcome) => {
       if (outcome === 'miss') throw notFound()
       if (outcome === 'precondition_failed') throw preconditionFailed()

@@ -1,6 +1,16 @@
 import { connect } from 'node:net'
 import t from 'tap'
-import { build, exchange, listen, refusal, requestCount, scrape, send, until } from '../helper.ts'
+import {
+  build,
+  exchange,
+  listen,
+  refusal,
+  rejectionCount,
+  requestCount,
+  scrape,
+  send,
+  until,
+} from '../helper.ts'
 
 const OBJECT = '/api/buckets/a'
 const PUT = `PUT ${OBJECT} HTTP/1.1\r\nHost: a\r\n`
@@ -116,9 +126,29 @@ t.test(
       t.match(answer, /\r\nconnection: close\r\n/i, name)
       t.equal(answer.match(/HTTP\/1\.1 /g)?.length, 1, `one answer to ${name}`)
     }
-    t.match(await scrape(app), { storage_objects: 0, storage_bytes: 0, http_requests_in_flight: 0 })
+    t.match(await scrape(app), {
+      ...{ storage_objects: 0, storage_bytes: 0, http_requests_in_flight: 0 },
+      [rejectionCount('version')]: 2,
+      [rejectionCount('host')]: 7,
+      [rejectionCount('transfer_coding')]: 4,
+      [rejectionCount('http10_transfer_coding')]: 1,
+      [rejectionCount('expectation')]: 1,
+      [rejectionCount('header_count')]: 1,
+    })
   },
 )
+
+t.test('what is refused whatever its path is refused on every path, and says the same', async (t) => {
+  const port = await listen(build(t))
+  for (const path of ['/metrics', '/livez', '/docs', '/api/buckets', OBJECT, '/nowhere']) {
+    for (const method of ['GET', 'POST']) {
+      const answer = await exchange(port, `${method} ${path} HTTP/1.1\r\n\r\n`)
+      t.strictSame(refusal(answer), ['HTTP/1.1 400 Bad Request', HOST], `${method} ${path}`)
+    }
+    const answer = await exchange(port, `HEAD ${path} HTTP/1.1\r\n\r\n`)
+    t.match(answer, /^HTTP\/1.1 400 .*\r\n\r\n$/s, `HEAD ${path} has no body`)
+  }
+})
 
 t.test('what RFC 9112 allows is served', async (t) => {
   const app = build(t)
