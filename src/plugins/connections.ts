@@ -61,8 +61,8 @@ function startReading(socket: Socket): void {
 }
 
 /** A refusal is one, whether its client has waited for it or not. */
-function statusWithoutClient(reply: FastifyReply): number {
-  return reply.raw.headersSent && reply.statusCode >= 400 ? reply.statusCode : CLIENT_CLOSED_REQUEST
+function statusWithoutClient(reply: FastifyReply | undefined): number {
+  return reply?.raw.headersSent && reply.statusCode >= 400 ? reply.statusCode : CLIENT_CLOSED_REQUEST
 }
 
 function createConnections() {
@@ -82,7 +82,7 @@ function createConnections() {
       else Socket.prototype.destroySoon.call(socket)
     }
     socket.once('close', () => {
-      if (connection.current !== undefined) abort(socket, statusWithoutClient(connection.current))
+      abort(socket, statusWithoutClient(connection.current))
       connections.delete(socket)
     })
     return connection

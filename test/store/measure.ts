@@ -112,6 +112,17 @@ const measurements: Record<string, () => Promise<object>> = {
     return cases
   },
 
+  /** Nothing but turns of 1 ms, for as long as a listing takes: what the machine adds. */
+  async turns() {
+    return measureDelays(async () => {
+      const end = performance.now() + 5000
+      for (let now = performance.now(); now < end; now = performance.now()) {
+        while (performance.now() < now + 1) {}
+        await setImmediate()
+      }
+    })
+  },
+
   /** A client reads all pages. */
   async listing() {
     const script = `
