@@ -1,14 +1,10 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import Fastify, {
-  type FastifyReply,
-  type FastifyRequest,
-  type FastifyServerOptions,
-  LogController,
-} from 'fastify'
+import Fastify, { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
 import auth from './plugins/auth.ts'
 import config, { type Config } from './plugins/config.ts'
 import connections from './plugins/connections.ts'
 import errors from './plugins/errors.ts'
+import faults from './plugins/faults.ts'
 import lifecycle from './plugins/lifecycle.ts'
 import methods from './plugins/methods.ts'
 import metrics from './plugins/metrics.ts'
@@ -16,6 +12,7 @@ import openapi from './plugins/openapi.ts'
 import overload from './plugins/overload.ts'
 import protocol from './plugins/protocol.ts'
 import rejections, { answerBadUrl, answerClientError, MAX_HEADER_BYTES } from './plugins/rejections.ts'
+import requestIds, { requestId } from './plugins/request-id.ts'
 import store from './plugins/store.ts'
 import { compileValidator, parseQuery } from './query.ts'
 import buckets from './routes/buckets.ts'
@@ -38,16 +35,18 @@ class RequestLog extends LogController {
   ): void {
     reply.log.debug({ res: reply, responseTime: reply.elapsedTime }, 'response')
   }
+
+  override streamError(error: Error, _request: FastifyRequest, reply: FastifyReply): void {
+    reply.log.debug({ err: error }, 'answer not sent to its end')
+  }
 }
 
-/** Builds the application, which listens to nothing yet. */
-export function buildApp(
-  settings: Config,
-  logger: FastifyServerOptions['logger'] = { level: settings.LOG_LEVEL },
-) {
+/** Builds the application, which listens to nothing yet, and writes its log to `stream`. */
+export function buildApp(settings: Config, stream: { write(line: string): void } = process.stdout) {
   const app = Fastify({
-    logger,
+    logger: { level: settings.LOG_LEVEL, formatters: { level: (level) => ({ level }) }, stream },
     logController: new RequestLog(),
+    genReqId: requestId,
     frameworkErrors: answerBadUrl,
     clientErrorHandler: answerClientError,
     requestTimeout: settings.REQUEST_TIMEOUT_SECONDS * 1000,
@@ -75,6 +74,7 @@ export function buildApp(
   app.register(config, { config: settings })
   app.register(openapi)
   app.register(errors)
+  app.register(requestIds)
   app.register(connections)
   app.register(methods)
   app.register(metrics)
@@ -88,6 +88,7 @@ export function buildApp(
   app.register(async (api) => {
     api.register(overload)
     api.register(auth)
+    api.register(faults)
     api.register(buckets)
   })
   app.after(() => app.answerOtherMethods())

@@ -1,14 +1,17 @@
 import { once } from 'node:events'
 import { type IncomingHttpHeaders, type RequestOptions, request } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
-import type { FastifyServerOptions } from 'fastify'
 import type { Test } from 'tap'
 import { buildApp } from '../src/app.ts'
 import { loadConfig } from '../src/plugins/config.ts'
 
-/** Builds an application from environment variables, silent unless told otherwise, and closes it after the test. */
-export function build(t: Test, env: NodeJS.ProcessEnv = {}, logger?: FastifyServerOptions['logger']) {
-  const app = buildApp(loadConfig({ LOG_LEVEL: 'silent', ...env }), logger)
+/**
+ * Builds an application from environment variables, silent unless told otherwise, and closes it after the test.
+ * What it logs it adds to `lines`, parsed.
+ */
+export function build(t: Test, env: NodeJS.ProcessEnv = {}, lines: Record<string, unknown>[] = []) {
+  const stream = { write: (line: string) => void lines.push(JSON.parse(line)) }
+  const app = buildApp(loadConfig({ LOG_LEVEL: 'silent', ...env }), stream)
   t.after(() => app.close())
   return app
 }

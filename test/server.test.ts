@@ -48,7 +48,7 @@ t.test('the start is one log line: version, revision, address, engine, limits', 
   const service = start(t, env, ['--expose-gc'])
   const line = await service.logged('listening')
   t.match(line, {
-    level: 30,
+    level: 'info',
     version: /^\d+\.\d+\.\d+$/,
     revision: '0a1b2c3',
     address: { address: '127.0.0.1', port: Number },
@@ -70,8 +70,8 @@ t.test('requests are logged at debug only, and tokens never', async (t) => {
     const headers = { authorization: `Bearer ${token}` }
     await send({ port: await service.port(), path: '/api/buckets/a', headers })
   }
-  t.match(await service.logged('request'), { level: 20, req: { method: 'GET', url: '/api/buckets/a' } })
-  t.match(await service.logged('response'), { level: 20, res: { statusCode: 404 } })
+  t.match(await service.logged('request'), { level: 'debug', req: { method: 'GET', url: '/api/buckets/a' } })
+  t.match(await service.logged('response'), { level: 'debug', res: { statusCode: 404 } })
   t.notMatch(JSON.stringify(service.lines), /(valid|wrong)-token/)
   service.child.kill('SIGINT')
   t.match(await service.exit, { code: 0 })
@@ -119,7 +119,7 @@ t.test('an error that nobody caught is logged and ends the process with 1, witho
   const service = start(t, { DRAIN_SECONDS: '3600' }, ['--import', bomb])
   await service.port()
   service.child.kill('SIGWINCH')
-  t.match(await service.logged('stopping after an error'), { level: 60, err: { message: 'boom' } })
+  t.match(await service.logged('stopping after an error'), { level: 'fatal', err: { message: 'boom' } })
   t.match(await service.exit, { code: 1 })
 })
 
@@ -146,7 +146,9 @@ t.test('a port that is taken stops the start with one line, and not with 0', asy
   const { port } = other.address() as AddressInfo
   const service = start(t, { PORT: `${port}` })
   t.match(await service.exit, { code: 1, stderr: '' })
-  t.match(service.lines, [{ level: 60, msg: `listen EADDRINUSE: address already in use 127.0.0.1:${port}` }])
+  t.match(service.lines, [
+    { level: 'fatal', msg: `listen EADDRINUSE: address already in use 127.0.0.1:${port}` },
+  ])
 })
 
 t.test('a process without a free file descriptor goes on, and serves when there is one again', async (t) => {

@@ -3,6 +3,7 @@ import { totalmem } from 'node:os'
 import { type Static, type TInteger, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { FAULTS, FAULTS_ALLOWED, type Fault, parseFaults } from '../faults.ts'
 import { integer, parseParameters, text } from '../parameters.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
@@ -39,6 +40,7 @@ export const configSchema = Type.Object({
   STALL_TIMEOUT_SECONDS: seconds('STALL_TIMEOUT_SECONDS', 60),
   KEEP_ALIVE_SECONDS: seconds('KEEP_ALIVE_SECONDS', 72),
   DRAIN_SECONDS: integer('DRAIN_SECONDS', 0, 3600, { unit: 'seconds', default: 5 }),
+  FAULTS: Type.Optional(text('FAULTS', FAULTS, FAULTS_ALLOWED)),
   REVISION: text('REVISION', /^[!-~]{1,128}$/, '1 to 128 visible ASCII characters', { default: 'unknown' }),
 })
 
@@ -47,9 +49,12 @@ function seconds(name: string, fallback: number): TInteger {
 }
 
 /** The settings as `process.env` names them, what they refer to, and the release that runs. */
-export interface Config extends Omit<Static<typeof configSchema>, 'AUTH_TOKENS' | 'AUTH_TOKENS_FILE'> {
+export interface Config
+  extends Omit<Static<typeof configSchema>, 'AUTH_TOKENS' | 'AUTH_TOKENS_FILE' | 'FAULTS'> {
   /** The tokens of `AUTH_TOKENS` or `AUTH_TOKENS_FILE`; none where neither is set. */
   TOKENS: string[]
+  /** The drill; none where there is no `FAULTS`. */
+  FAULTS: Fault[]
   /** The `version` of package.json. */
   VERSION: string
 }
@@ -75,8 +80,13 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     )
     throw new TypeError(messages.join('; '))
   }
-  const { AUTH_TOKENS, AUTH_TOKENS_FILE, ...settings } = result.value
-  return { ...settings, TOKENS: readTokens(AUTH_TOKENS, AUTH_TOKENS_FILE), VERSION: packageVersion() }
+  const { AUTH_TOKENS, AUTH_TOKENS_FILE, FAULTS: faults = '', ...settings } = result.value
+  return {
+    ...settings,
+    TOKENS: readTokens(AUTH_TOKENS, AUTH_TOKENS_FILE),
+    FAULTS: parseFaults(faults),
+    VERSION: packageVersion(),
+  }
 }
 
 function readTokens(tokens: string | undefined, file: string | undefined): string[] {

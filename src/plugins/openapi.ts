@@ -1,5 +1,5 @@
 import swagger, { type SwaggerTransform } from '@fastify/swagger'
-import type { FastifyPluginAsync, FastifySchema } from 'fastify'
+import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 
 const DESCRIPTION = `Binary objects under ids.
@@ -15,21 +15,27 @@ declare module 'fastify' {
   }
 }
 
-/** A HEAD is answered as a GET, without a body. */
-function withoutBodies({ response, ...schema }: FastifySchema): FastifySchema {
-  const answers = Object.entries(response as Record<string, object>).map(
-    ([status, answer]) => [status, { ...answer, type: 'null', content: undefined }] as const,
+const REQUEST_ID = { type: 'string', description: "The request's, if that is well formed, or a new one" }
+
+/** What all answers have. A HEAD is answered as a GET, without a body. */
+function describeAnswers(response: unknown, method: unknown): Record<string, object> {
+  const answers = Object.entries(response as Record<string, { headers?: object }>)
+  return Object.fromEntries(
+    answers.map(([status, answer]) => {
+      const headers = { ...answer.headers, 'X-Request-Id': REQUEST_ID }
+      return [status, { ...answer, headers, ...(method === 'HEAD' && { type: 'null', content: undefined }) }]
+    }),
   )
-  return { ...schema, response: Object.fromEntries(answers) }
 }
 
 const transform: SwaggerTransform = ({ schema = {}, url, route }) => {
   if (schema.hide) return { schema, url }
-  const { requestBody, querystring, ...rest } = route.method === 'HEAD' ? withoutBodies(schema) : schema
+  const { requestBody, querystring, response, ...rest } = schema
   return {
     url,
     schema: {
       ...rest,
+      response: describeAnswers(response, route.method),
       ...(requestBody && { body: requestBody }),
       // What has a default need not be there.
       ...(querystring !== undefined && { querystring: { ...querystring, required: [] } }),

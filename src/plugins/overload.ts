@@ -34,9 +34,13 @@ const plugin: FastifyPluginAsync<OverloadOptions> = async (app, options) => {
   delays.enable()
   const timer = setInterval(() => {
     // Not a number where there was no sample, for want of a single turn of the event loop.
-    const inTime = delays.mean / 1e6 - RESOLUTION_MS <= maxEventLoopDelayMs
+    const eventLoopDelayMs = delays.mean / 1e6 - RESOLUTION_MS
     delays.reset()
-    overload = !inTime || getHeapStatistics().used_heap_size > maxHeapUsedBytes
+    const heapUsedBytes = getHeapStatistics().used_heap_size
+    const isInTime = eventLoopDelayMs <= maxEventLoopDelayMs
+    if (overload === (!isInTime || heapUsedBytes > maxHeapUsedBytes)) return
+    overload = !overload
+    app.log.warn({ eventLoopDelayMs, heapUsedBytes }, overload ? 'overloaded' : 'not overloaded any more')
   }, sampleIntervalMs).unref()
   app.addHook('onClose', async () => {
     clearInterval(timer)

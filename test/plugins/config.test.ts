@@ -15,6 +15,7 @@ t.test('without any variable the service listens on port 5000 and keeps objects 
     RESPONSE_TIMEOUT_SECONDS: 300,
     STALL_TIMEOUT_SECONDS: 60,
     KEEP_ALIVE_SECONDS: 72,
+    FAULTS: [],
     DRAIN_SECONDS: 5,
     REVISION: 'unknown',
   })

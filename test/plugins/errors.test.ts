@@ -4,8 +4,8 @@ import { HttpError } from '../../src/errors.ts'
 import { build } from '../helper.ts'
 
 t.test('a failure is 500 and says nothing of its cause, which is logged', async (t) => {
-  const lines: string[] = []
-  const app = build(t, {}, { level: 'info', stream: { write: (line) => void lines.push(line) } })
+  const lines: Record<string, unknown>[] = []
+  const app = build(t, { LOG_LEVEL: 'info' }, lines)
   await app.ready()
   t.intercept(app.store, 'get', {
     value: () => {
@@ -17,12 +17,24 @@ t.test('a failure is 500 and says nothing of its cause, which is logged', async 
     const answer = await app.inject({ method, url: '/api/buckets/a' })
     t.equal(answer.statusCode, 500)
     t.strictSame(answer.json(), { error: 'internal server error' })
-    t.match(JSON.parse(lines.pop() as string), {
-      level: 50,
+    t.match(lines.pop(), {
+      level: 'error',
+      reqId: answer.headers['x-request-id'],
       err: { message: 'secret' },
       msg: 'request failed',
     })
   }
+})
+
+t.test('refusals that are 5xx are logged, but not each of them', async (t) => {
+  const lines: Record<string, unknown>[] = []
+  const app = build(t, { LOG_LEVEL: 'info', MAX_STORE_BYTES: '10' }, lines)
+  for (let i = 0; i < 10; i++) {
+    const { statusCode } = await app.inject({ method: 'PUT', url: '/api/buckets/a', payload: 'x'.repeat(11) })
+    t.equal(statusCode, 507)
+  }
+  t.match(lines, [{ level: 'warn', statusCode: 507, msg: /^store full/ }])
+  t.equal(lines.length, 1)
 })
 
 t.test("another library's refusal keeps its status code, but not its words", async (t) => {

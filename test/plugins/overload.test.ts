@@ -35,9 +35,11 @@ t.test('an event loop that lags is 503 with Retry-After, and recovers by itself'
   await until(async () => (await status()) === 200)
 })
 
-t.test('a heap near its limit is 503', async (t) => {
+t.test('a heap near its limit is 503, and the log says so once', async (t) => {
   const app = guarded(t, { maxHeapUsedBytes: 1 })
+  const logged = t.capture(app.log, 'warn')
   await until(async () => (await app.inject('/')).statusCode === 503)
+  t.match(logged.args(), [[{ eventLoopDelayMs: Number, heapUsedBytes: Number }, 'overloaded']])
   t.equal((await app.inject('/exempt')).statusCode, 200)
 })
 
