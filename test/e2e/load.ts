@@ -1,12 +1,17 @@
 /**
- * Loads a Storage API with 64 connections until nothing listens any more, at most for a minute, and prints what
- * became of the requests as one line of JSON. Needs nothing but Node.js: it runs in the network of the container
- * that it loads, so that no proxy stands between.
+ * Loads a Storage API on this machine, `load.ts [PORT [SECONDS]]`, with 64 connections, until nothing listens any more,
+ * the time is over or SIGTERM, and prints what became of the requests as one line of JSON. Needs nothing but Node.js, so
+ * that it can run in the network of the container that it loads.
  */
 import { Agent, type IncomingMessage, request } from 'node:http'
 
 const CONNECTIONS = 64
-const deadline = Date.now() + 60_000
+const [port = '5000', seconds = '60'] = process.argv.slice(2)
+const deadline = Date.now() + Number(seconds) * 1000
+let isStopping = false
+process.once('SIGTERM', () => {
+  isStopping = true
+})
 const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS })
 
 const result = {
@@ -28,7 +33,7 @@ function exchange(method: string, path: string, body?: string): Promise<boolean>
       else result.lost.push(`${method} ${code}`)
       resolve(code !== 'ECONNREFUSED')
     }
-    const outgoing = request({ host: '127.0.0.1', port: 5000, method, path, agent })
+    const outgoing = request({ host: '127.0.0.1', port, method, path, agent })
     outgoing.once('error', fail)
     outgoing.once('response', (response: IncomingMessage) => {
       response.once('error', fail).resume()
@@ -46,7 +51,7 @@ function exchange(method: string, path: string, body?: string): Promise<boolean>
 async function worker(id: number): Promise<void> {
   const path = `/api/buckets/${id}`
   const body = 'x'.repeat(10_000)
-  while (Date.now() < deadline) {
+  while (!isStopping && Date.now() < deadline) {
     if (!(await exchange('PUT', path, body))) return
     if (!(await exchange('GET', path))) return
   }

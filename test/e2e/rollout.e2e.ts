@@ -1,0 +1,114 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { until } from '../helper.ts'
+import { compose, docker, requireTool } from './docker.ts'
+
+requireTool('docker', 'compose', 'version')
+
+const ROLLOUTS = 10
+const MAX_SECONDS = 200
+const DRAIN_SECONDS = 3
+/** As the kubelet asks with `periodSeconds: 1`. */
+const PROBE_INTERVAL_MS = 1000
+
+await compose(['build', 'storage_api'])
+const { services } = JSON.parse(await compose(['config', '--format', 'json']))
+
+/** A pod, as the Service sees it. */
+interface Backend {
+  id: string
+  host: string
+  isReady: boolean
+  connections: number
+}
+const backends = new Set<Backend>()
+
+/** Starts a container of the service, to which no connection goes until a probe has found it ready. */
+async function start(): Promise<Backend> {
+  const id = await docker(
+    ...['run', '--detach', '--memory', '512m', '--env', `DRAIN_SECONDS=${DRAIN_SECONDS}`],
+    services.storage_api.image,
+  )
+  const [{ NetworkSettings }] = JSON.parse(await docker('inspect', id))
+  const [network] = Object.values<{ IPAddress: string }>(NetworkSettings.Networks)
+  const backend = { id, host: network?.IPAddress as string, isReady: false, connections: 0 }
+  backends.add(backend)
+  return backend
+}
+
+/** Forwards connections, not requests, as a Service does: each to a backend that was ready at the last probe. */
+const service = createServer((client) => {
+  const ready = [...backends].filter(({ isReady }) => isReady)
+  const backend = ready[Math.floor(Math.random() * ready.length)]
+  if (backend === undefined) return void client.destroy()
+  backend.connections++
+  const upstream = connect({ host: backend.host, port: 5000, allowHalfOpen: true, noDelay: true })
+  client.pipe(upstream).pipe(client)
+  client.on('error', () => upstream.destroy())
+  upstream.on('error', () => client.resetAndDestroy())
+})
+service.listen({ host: '127.0.0.1', port: 0, allowHalfOpen: true })
+await once(service, 'listening')
+
+const probing = setInterval(() => {
+  for (const backend of backends) {
+    fetch(`http://${backend.host}:5000/readyz`, { signal: AbortSignal.timeout(PROBE_INTERVAL_MS) }).then(
+      ({ ok }) => {
+        backend.isReady = ok
+      },
+      () => {
+        backend.isReady = false
+      },
+    )
+  }
+}, PROBE_INTERVAL_MS)
+
+t.teardown(async () => {
+  clearInterval(probing)
+  service.close()
+  for (const { id } of backends) await docker('rm', '--force', id)
+})
+
+t.test(`no request fails in ${ROLLOUTS} rollouts under 64 connections`, async (t) => {
+  let old = await start()
+  await until(() => old.isReady)
+
+  const { port } = service.address() as AddressInfo
+  const load = spawn(process.execPath, [join(import.meta.dirname, 'load.ts'), `${port}`, `${MAX_SECONDS}`])
+  let printed = ''
+  load.stdout.on('data', (chunk) => {
+    printed += chunk
+  })
+  load.stderr.pipe(process.stderr)
+  const finished = once(load, 'close')
+  await until(() => old.connections >= 64)
+
+  for (let rollout = 1; rollout <= ROLLOUTS; rollout++) {
+    const next = await start()
+    await until(() => next.isReady)
+    await docker('kill', '--signal', 'TERM', old.id)
+    t.equal(await docker('wait', old.id), '0', `the old one of rollout ${rollout} ends with 0`)
+    await docker('rm', old.id)
+    backends.delete(old)
+    t.ok(next.connections >= 64, `${next.connections} connections to the new one`)
+    old = next
+  }
+  await sleep(PROBE_INTERVAL_MS)
+  load.kill('SIGTERM')
+  await finished
+
+  const result = JSON.parse(printed.split('\n')[1] as string)
+  t.strictSame(result.lost, [])
+  t.equal(result.refused, 0)
+  // What the old process kept is gone: 404, and 201 for what it had.
+  const statuses = Object.keys(result.answers)
+  t.strictSame(
+    statuses.filter((status) => !['200', '201', '204', '404'].includes(status)),
+    [],
+  )
+  t.comment(JSON.stringify(result.answers))
+})
