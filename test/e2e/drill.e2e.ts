@@ -68,23 +68,26 @@ t.test('three queries lead from the 500s to every successful DELETE', async (t) 
 })
 
 t.test('each query of the dashboard returns data', async (t) => {
-  // For the annotation.
-  await compose(['restart', 'storage_api'])
   const dashboard = JSON.parse(readFileSync('compose/grafana/dashboards/storage-api.json', 'utf8'))
   const values: Record<string, string> = { $job: '.*', $instance: '.*', $__rate_interval: '1m' }
   interface Query {
-    title?: string
-    name?: string
     expr?: string
-    targets?: Query[]
   }
-  const panels: Query[] = [...dashboard.panels, ...dashboard.annotations.list]
-  for (const { title, name, expr, targets = [] } of panels) {
-    for (const target of expr === undefined ? targets : [{ expr }]) {
-      const promql = target.expr?.replace(/\$\w+/g, (variable) => values[variable] as string)
-      if (promql === undefined) continue
+  const queries: [string, Query[]][] = [
+    ...dashboard.panels.map(({ title, targets = [] }: { title: string; targets?: Query[] }) => [
+      title,
+      targets,
+    ]),
+    ...dashboard.annotations.list.map(({ name, target }: { name: string; target: Query }) => [
+      name,
+      [target],
+    ]),
+  ]
+  for (const [title, targets] of queries) {
+    for (const { expr = '' } of targets) {
+      const promql = expr.replace(/\$\w+/g, (variable) => values[variable] as string)
       const samples = await eventually(() => query(prometheus, promql), isThere)
-      t.ok(isThere(samples), `${title ?? name}: ${promql}`)
+      t.ok(isThere(samples), `${title}: ${promql}`)
       t.notOk(
         samples.some(({ value }) => value[1] === 'NaN'),
         'no NaN',

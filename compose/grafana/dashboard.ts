@@ -1,0 +1,533 @@
+/**
+ * Prints the dashboard "Storage API" as JSON. `npm run dashboard` keeps it in dashboards/storage-api.json,
+ * which Grafana loads.
+ */
+import * as common from '@grafana/grafana-foundation-sdk/common'
+import * as sdk from '@grafana/grafana-foundation-sdk/dashboard'
+import * as heatmap from '@grafana/grafana-foundation-sdk/heatmap'
+import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-sdk/prometheus'
+import * as stat from '@grafana/grafana-foundation-sdk/stat'
+import * as statetimeline from '@grafana/grafana-foundation-sdk/statetimeline'
+import * as timeseries from '@grafana/grafana-foundation-sdk/timeseries'
+
+const PROMETHEUS = { type: 'prometheus', uid: `\${datasource}` }
+
+/** What every selector begins with. "All" is `.*`, which recorded series match too: they have no instance. */
+const SELECTED = 'job=~"$job", instance=~"$instance"'
+const ALL_INSTANCES = 'Of all instances together, and empty where one of them is picked.'
+
+const DURATION = 'http_request_duration_seconds'
+const API = 'path=~"/api/.*"'
+const FAILED = 'status_code=~"5.."'
+const ANSWER = '{{method}} {{path}} {{status_code}}'
+
+/** The objectives of compose/prometheus/rules.yml: the share of requests that may fail, or be slow. */
+const OBJECTIVES = { failed: 0.001, slow: 0.01 }
+type Objective = keyof typeof OBJECTIVES
+const SLOW_SECONDS = 0.01
+
+const select = (metric: string, ...matchers: string[]) => `${metric}{${[SELECTED, ...matchers].join(', ')}}`
+const rate = (metric: string, ...matchers: string[]) =>
+  `rate(${select(metric, ...matchers)}[$__rate_interval])`
+const requests = (...matchers: string[]) => rate(`${DURATION}_count`, ...matchers)
+const durations = `sum by (le) (${rate(`${DURATION}_bucket`)})`
+/** Without requests a quantile is NaN, which no comparison lets through. */
+const quantile = (q: number) => `histogram_quantile(${q}, ${durations}) >= 0`
+const ratio = (objective: Objective, window: string) =>
+  select(`job:http_requests_${objective}:ratio_rate${window}`)
+const budgetLeft = (objective: Objective) => `1 - ${ratio(objective, '30d')} / ${OBJECTIVES[objective]}`
+const alerts = (state: string) =>
+  `max by (alertname, severity) (${select('ALERTS', 'alertname=~"StorageApi.+"', `alertstate="${state}"`)})`
+
+type Query = [expr: string, legend?: string]
+/** A value, and the color that begins there. */
+type Limit = [value: number, color: string]
+
+interface Builder {
+  id(id: number): this
+  gridPos(position: sdk.GridPos): this
+  title(title: string): this
+  description(description: string): this
+  unit(unit: string): this
+  datasource(datasource: typeof PROMETHEUS): this
+  targets(queries: DataqueryBuilder[]): this
+  build(): sdk.Panel
+}
+
+/** A part of what the SDK builds, where its builder is longer, or adds what Grafana 13.2 does not have. */
+const part = <T>(value: T) => ({ build: () => value })
+
+function query([expr, legend = '']: Query, index = 0): DataqueryBuilder {
+  const refId = String.fromCharCode('A'.charCodeAt(0) + index)
+  return new DataqueryBuilder().refId(refId).datasource(PROMETHEUS).expr(expr).legendFormat(legend).range()
+}
+
+/** A description may be wrapped: its white space is collapsed. */
+function panel<B extends Builder>(
+  builder: B,
+  title: string,
+  unit: string,
+  description: string,
+  queries: DataqueryBuilder[],
+): B {
+  const text = description.replace(/\s+/g, ' ')
+  return builder.title(title).unit(unit).description(text).datasource(PROMETHEUS).targets(queries)
+}
+
+const thresholds = (first: string, ...limits: Limit[]) =>
+  part<sdk.ThresholdsConfig>({
+    mode: sdk.ThresholdsMode.Absolute,
+    steps: [{ value: null, color: first }, ...limits.map(([value, color]) => ({ value, color }))],
+  })
+
+const mapping = (from: number, to: number | null, text: string, color: string): sdk.ValueMapping => ({
+  type: sdk.MappingType.RangeToText,
+  options: { from, to, result: { text, color } },
+})
+
+const shades = (fixedColor: string) => [
+  { id: 'color', value: { mode: sdk.FieldColorModeId.Shades, fixedColor } },
+]
+
+const LEGEND = part({
+  displayMode: common.LegendDisplayMode.List,
+  placement: common.LegendPlacement.Bottom,
+  showLegend: true,
+  calcs: [],
+})
+const TOOLTIP = part({ mode: common.TooltipDisplayMode.Multi, sort: common.SortOrder.Descending })
+
+/** Points show where a line would have no second end: after a gap, or in a graph of rare events. */
+function graph(title: string, unit: string, description: string, ...queries: Query[]) {
+  return panel(new timeseries.PanelBuilder(), title, unit, description, queries.map(query))
+    .axisSoftMin(0)
+    .lineWidth(1)
+    .fillOpacity(10)
+    .showPoints(common.VisibilityMode.Auto)
+    .legend(LEGEND)
+    .tooltip(TOOLTIP)
+}
+
+function stack(title: string, unit: string, description: string, ...queries: Query[]) {
+  const stacking = part({ mode: common.StackingMode.Normal, group: 'A' })
+  return graph(title, unit, description, ...queries)
+    .fillOpacity(60)
+    .stacking(stacking)
+}
+
+/** Lines where the limits are. */
+function limit(builder: timeseries.PanelBuilder, ...limits: Limit[]) {
+  const style = part({ mode: common.GraphThresholdsStyleMode.Dashed })
+  return builder.thresholds(thresholds('transparent', ...limits)).thresholdsStyle(style)
+}
+
+/** A figure of this moment: the last one of the range could be a quarter of an hour old. */
+function figure(title: string, unit: string, description: string, ...queries: Query[]) {
+  const instants = queries.map((one) => query(one).instant())
+  return panel(new stat.PanelBuilder(), title, unit, description, instants)
+    .graphMode(common.BigValueGraphMode.None)
+    .thresholds(thresholds('green'))
+}
+
+const budgetFigure = (title: string, objective: Objective, description: string) =>
+  figure(title, 'percentunit', `${description} ${ALL_INSTANCES}`, [`min(${budgetLeft(objective)})`])
+    .thresholds(thresholds('red', [0, 'orange'], [0.25, 'green']))
+    .noValue('no requests')
+
+function shareGraph(title: string, objective: Objective, description: string) {
+  const queries = ['5m', '1h'].map((window): Query => [ratio(objective, window), `{{job}}, ${window}`])
+  const shares = graph(title, 'percentunit', `${description} ${ALL_INSTANCES}`, ...queries)
+  return limit(shares.axisSoftMax(2 * OBJECTIVES[objective]), [OBJECTIVES[objective], 'red'])
+}
+
+/** With lines at the burn rates where the alerts over 3 days, 1 day, 6 hours and 1 hour begin. */
+function burnGraph(title: string, objective: Objective, description: string) {
+  const queries = ['5m', '30m', '1h', '6h'].map(
+    (window): Query => [`${ratio(objective, window)} / ${OBJECTIVES[objective]}`, `{{job}}, ${window}`],
+  )
+  const burnRates = graph(title, 'none', `${description} ${ALL_INSTANCES}`, ...queries).axisSoftMax(16)
+  return limit(burnRates, [1, 'blue'], [3, 'yellow'], [6, 'orange'], [14.4, 'red'])
+}
+
+/** A gauge, a line an instance. */
+const gauge = (metric: string, name?: string): Query => [
+  select(metric),
+  name === undefined ? '{{instance}}' : `${name}, {{instance}}`,
+]
+
+const dashboard = new sdk.DashboardBuilder('Storage API')
+let [id, y] = [1, 0]
+
+function heading(title: string): void {
+  dashboard.withRow(new sdk.RowBuilder(title).id(id++).gridPos({ x: 0, y: y++, w: 24, h: 1 }))
+}
+
+/** Panels side by side, which share the 24 columns of the grid, below all that came before: none overlap. */
+function line(height: number, ...panels: Builder[]): void {
+  const w = 24 / panels.length
+  for (const [i, builder] of panels.entries()) {
+    dashboard.withPanel(builder.id(id++).gridPos({ x: i * w, y, w, h: height }))
+  }
+  y += height
+}
+
+heading('Now')
+line(
+  4,
+  figure(
+    'Request Rate',
+    'reqps',
+    `Requests a second. Look for a figure that is far from what is usual at this hour: 0 may be a proxy that
+    sends nothing, or clients that have given up.`,
+    [`sum(${requests()})`],
+  ),
+  figure(
+    'Error Share',
+    'percentunit',
+    `The share of the answers under /api that are 5xx. Look for red, beyond the 0.1 % of the objective.`,
+    [`sum(${requests(API, FAILED)}) / (sum(${requests(API)}) > 0)\nor 0 * sum(${requests(API)})`],
+  ).thresholds(thresholds('green', [OBJECTIVES.failed, 'red'])),
+  figure(
+    'p99',
+    's',
+    `The time within which 99 of 100 requests are answered. Look for red, beyond the 10 ms of the objective.`,
+    [quantile(0.99)],
+  )
+    .thresholds(thresholds('green', [SLOW_SECONDS, 'red']))
+    .noValue('idle'),
+  budgetFigure(
+    'Error Budget Left',
+    'failed',
+    `What is left of the 0.1 % of requests that may fail in 30 days. Look for orange, less than a quarter:
+    deploy nothing risky. Red: the objective is missed.`,
+  ),
+  budgetFigure(
+    'Latency Budget Left',
+    'slow',
+    `What is left of the 1 % of requests that may take more than 10 ms in 30 days. Look for orange, less than
+    a quarter: deploy nothing risky. Red: the objective is missed.`,
+  ),
+  figure(
+    'Drill',
+    'none',
+    `Whether FAULTS makes the service misbehave on purpose. Look here first when something is wrong: while it
+    is ON, errors and delays are made.`,
+    [`sum(${select('storage_api_faults')})`],
+  )
+    .colorMode(common.BigValueColorMode.BackgroundSolid)
+    .mappings([mapping(0, 0, 'off', 'green'), mapping(1, null, 'ON', 'red')]),
+)
+
+heading('Requests')
+line(
+  9,
+  graph(
+    'Average HTTP Request Duration',
+    's',
+    `Mean time from the end of a request's headers to the end of its answer, by method, route and status code.
+    Look for a line that leaves its neighbours: one route, or one way of failing, is slow.`,
+    [
+      `sum by (method, path, status_code) (${rate(`${DURATION}_sum`)})
+/
+(sum by (method, path, status_code) (${requests()}) > 0)`,
+      ANSWER,
+    ],
+  ),
+  stack(
+    'HTTP Status Codes',
+    'reqps',
+    `Requests a second by status code. Look for 5xx: 507 is a full store, 503 overload, 500 a fault; and for
+    499, clients that did not wait.`,
+    [`sum by (status_code) (${requests()})`, '{{status_code}}'],
+  )
+    .overrideByRegexp('/^2/', shades('green'))
+    .overrideByRegexp('/^3/', shades('blue'))
+    .overrideByRegexp('/^4/', shades('yellow'))
+    .overrideByRegexp('/^5/', shades('red')),
+)
+line(
+  9,
+  limit(
+    graph(
+      'HTTP Request Duration, Quantiles',
+      's',
+      `The time within which half, nine tenths and 99 of 100 requests were answered. Look for a p99 beyond the
+      line at 10 ms while p50 stays: a few wait, for large objects, slow clients or a blocked event loop.`,
+      [quantile(0.5), 'p50'],
+      [quantile(0.9), 'p90'],
+      [quantile(0.99), 'p99'],
+    ),
+    [SLOW_SECONDS, 'red'],
+  ),
+  panel(
+    new heatmap.PanelBuilder(),
+    'HTTP Request Duration, Distribution',
+    'reqps',
+    `Requests a second by duration. Look for a second band above the first: some requests go another way, as
+    large objects do, or wait.`,
+    [query([durations, '{{le}}']).format(PromQueryFormat.Heatmap)],
+  )
+    .yAxis(part({ unit: 's' }))
+    .cellValues(part({ unit: 'reqps' }))
+    .color(
+      part({
+        mode: heatmap.HeatmapColorMode.Scheme,
+        scale: heatmap.HeatmapColorScale.Exponential,
+        scheme: 'Oranges',
+        fill: 'dark-orange',
+        exponent: 0.5,
+        steps: 64,
+        reverse: false,
+      }),
+    ),
+)
+line(
+  9,
+  stack(
+    'Request Rate by Route',
+    'reqps',
+    `Requests a second by method and route. Look for the route behind a change above; unmatched is what no
+    route answers, scanners above all.`,
+    [`sum by (method, path) (${requests()}) > 0`, '{{method}} {{path}}'],
+  ),
+  stack(
+    'Errors by Route',
+    'reqps',
+    `Answers of 5xx a second, by method, route and status code: empty is good. Look for one method that fails,
+    and for a drill before anything else.`,
+    [`sum by (method, path, status_code) (${requests(FAILED)}) > 0`, ANSWER],
+  ).noValue('no errors'),
+)
+line(
+  9,
+  graph(
+    'Requests in Flight',
+    'short',
+    `Requests that have begun and not yet been answered. Look for a line that only grows: clients stall, or
+    the event loop does.`,
+    gauge('http_requests_in_flight'),
+  ),
+  stack(
+    'Rejected Requests',
+    'reqps',
+    `Requests a second that no route has seen, by why they were refused: empty is good. Look for a reason that
+    dominates: a client or a proxy does not speak HTTP/1.1, or is too slow.`,
+    [`sum by (reason) (${rate('http_requests_rejected_total')}) > 0`, '{{reason}}'],
+  ).noValue('none rejected'),
+)
+
+heading('Store')
+line(
+  9,
+  graph(
+    'Objects',
+    'short',
+    `Objects that are stored. Look for a fall to zero at a start: the memory engine forgets.`,
+    gauge('storage_objects'),
+  ),
+  graph(
+    'Bytes',
+    'bytes',
+    `Memory that objects, ids, bookkeeping and uploads under way take, against MAX_STORE_BYTES. Look for the
+    lines coming near: what does not fit between them is 507, as are small objects beyond their quarter of
+    V8's heap.`,
+    gauge('storage_bytes', 'used'),
+    gauge('storage_bytes_limit', 'limit'),
+  ),
+  stack(
+    'Operations',
+    'ops',
+    `Operations of the store a second, by how they ended. Look for full, which is 507, for error, which is the
+    engine's, and for misses that outgrow hits.`,
+    [`sum by (operation, outcome) (${rate('storage_operations_total')}) > 0`, '{{operation}} {{outcome}}'],
+  ).noValue('no operations'),
+)
+
+heading('Objectives')
+line(
+  9,
+  shareGraph(
+    'Failed Requests',
+    'failed',
+    `The share of the answers under /api that are 5xx, and the 0.1 % of the objective. Look for the hour
+    beyond the line, not for a peak of five minutes.`,
+  ),
+  shareGraph(
+    'Slow Requests',
+    'slow',
+    `The share of the answers under /api that took more than 10 ms, and the 1 % of the objective. Look for the
+    hour beyond the line, not for a peak of five minutes.`,
+  ),
+)
+line(
+  9,
+  burnGraph(
+    'Error Budget Burn Rate',
+    'failed',
+    `How fast failures use up their budget: at 1 it lasts 30 days, at 14.4 two. Look for 1h and 5m both beyond
+    14.4, or 6h and 30m both beyond 6, which page; beyond 3 for a day or 1 for three is a ticket.`,
+  ),
+  burnGraph(
+    'Latency Budget Burn Rate',
+    'slow',
+    `How fast slow requests use up their budget: at 1 it lasts 30 days, at 14.4 two. Look for 1h and 5m both
+    beyond 14.4, or 6h and 30m both beyond 6, which page; beyond 3 for a day or 1 for three is a ticket.`,
+  ),
+)
+line(
+  9,
+  limit(
+    graph(
+      'Budgets Left',
+      'percentunit',
+      `What is left of what may fail or be slow in 30 days. Look for where the slope begins, and what starts
+      or drills are there. ${ALL_INSTANCES}`,
+      [budgetLeft('failed'), 'errors, {{job}}'],
+      [budgetLeft('slow'), 'latency, {{job}}'],
+    ).axisSoftMax(1),
+    [0, 'red'],
+  ),
+  panel(
+    new statetimeline.PanelBuilder(),
+    'Alerts',
+    'none',
+    `Alerts that fire, or are pending: empty is good. Look for red, and for the runbook of that name in
+    docs/runbooks. Alerts of the objectives are of all instances together, and missing where one is picked.`,
+    [query([`2 * ${alerts('firing')}\nor ${alerts('pending')}`, '{{alertname}}, {{severity}}'])],
+  )
+    .mappings([mapping(1, 1, 'pending', 'orange'), mapping(2, 2, 'firing', 'red')])
+    .legend(LEGEND)
+    .tooltip(TOOLTIP)
+    .noValue('no alerts'),
+)
+
+heading('Process and Node.js')
+line(
+  9,
+  graph(
+    'CPU',
+    'percentunit',
+    `Processor time, where 100 % is one core. Look for 100 %: JavaScript has one thread, and from there on
+    requests wait.`,
+    [rate('process_cpu_seconds_total'), '{{instance}}'],
+  ),
+  graph(
+    'Resident Memory',
+    'bytes',
+    `Memory of the process, stored objects included. Look for growth that Bytes does not explain, and for the
+    limit of the container, where the kernel ends the process.`,
+    gauge('process_resident_memory_bytes'),
+  ),
+  graph(
+    'Heap',
+    'bytes',
+    `V8's heap, which has ids and bookkeeping but no payloads. Look for a use that falls less with each
+    collection: a leak, or many small objects.`,
+    gauge('nodejs_heap_size_used_bytes', 'used'),
+    gauge('nodejs_heap_size_total_bytes', 'total'),
+  ),
+)
+line(
+  9,
+  limit(
+    graph(
+      'Event Loop Lag',
+      's',
+      `How long a timer of 10 ms takes, so that 10 ms is an idle loop. Look for a p99 beyond the line at 100
+      ms: something blocks, and every request waits as long.`,
+      gauge('nodejs_eventloop_lag_mean_seconds', 'mean'),
+      gauge('nodejs_eventloop_lag_p99_seconds', 'p99'),
+    ),
+    [0.1, 'red'],
+  ),
+  stack(
+    'Garbage Collection',
+    'percentunit',
+    `The share of the time that goes into collecting garbage, by kind. Look for major beyond a few percent:
+    the heap is near its limit.`,
+    [`sum by (kind) (${rate('nodejs_gc_duration_seconds_sum')})`, '{{kind}}'],
+  ),
+  graph(
+    'Open File Descriptors',
+    'short',
+    `Connections, and a few files. Look for growth without traffic: clients leave connections open, and at the
+    limit of the process nobody else can connect.`,
+    gauge('process_open_fds'),
+  ),
+)
+line(
+  9,
+  graph(
+    'Uptime',
+    's',
+    `Time since the start of the process. Look for a fall that no deployment explains: the memory engine has
+    forgotten everything.`,
+    [`time() - ${select('process_start_time_seconds')}`, '{{instance}}'],
+  ),
+  figure(
+    'Builds',
+    'none',
+    `The release that each instance runs. Look for two revisions: a deployment is under way, or got stuck.`,
+    [
+      select('storage_api_build_info'),
+      '{{instance}}: {{version}} ({{revision}}), Node.js {{node_version}}, {{engine}}',
+    ],
+  ).textMode(common.BigValueTextMode.Name),
+)
+
+/** Offers the values of a label that instances have. */
+function variable(label: string, name: string, selector: string) {
+  const definition = `label_values(${selector}, ${name})`
+  return part<sdk.VariableModel>({
+    type: sdk.VariableType.Query,
+    name,
+    label,
+    datasource: PROMETHEUS,
+    definition,
+    query: { query: definition, refId: name },
+    refresh: sdk.VariableRefresh.OnTimeRangeChanged,
+    sort: sdk.VariableSort.AlphabeticalAsc,
+    multi: true,
+    includeAll: true,
+    allValue: '.*',
+    current: { text: 'All', value: '$__all' },
+  })
+}
+
+const annotation = (titleFormat: string, iconColor: string, expr: string, useValueForTime: boolean) =>
+  part<sdk.AnnotationQuery>({
+    name: titleFormat.split(' ', 1)[0] as string,
+    enable: true,
+    iconColor,
+    datasource: PROMETHEUS,
+    target: query([expr]).build(),
+    titleFormat,
+    useValueForTime,
+  })
+
+dashboard
+  .uid('storage-api')
+  .description('Requests, latency, contents and objectives of the Storage API')
+  .tags(['storage-api', 'prometheus'])
+  .readonly()
+  .tooltip(sdk.DashboardCursorSync.Crosshair)
+  .refresh('10s')
+  .time({ from: 'now-15m', to: 'now' })
+  .variables([
+    part<sdk.VariableModel>({
+      type: sdk.VariableType.Datasource,
+      name: 'datasource',
+      label: 'Data source',
+      query: PROMETHEUS.type,
+      current: { text: 'Prometheus', value: 'prometheus' },
+    }),
+    variable('Job', 'job', 'storage_api_build_info'),
+    variable('Instance', 'instance', 'storage_api_build_info{job=~"$job"}'),
+  ])
+  .annotations([
+    // The value is the moment of the start, in milliseconds: more exact than the scrape that tells it.
+    annotation('Start of {{instance}}', 'blue', `1000 * ${select('process_start_time_seconds')}`, true),
+    annotation('Drill of {{job}}', 'red', `sum by (job) (${select('storage_api_faults')}) > 0`, false),
+  ])
+
+console.log(JSON.stringify(dashboard.build(), null, 2))
