@@ -47,6 +47,7 @@ const CATALOGUE = [
   `storage_operations_total{operation="delete",outcome=${DELETE_OUTCOME}}`,
   `storage_operations_total{operation=${among('get', 'list')},outcome=${READ_OUTCOME}}`,
   'storage_(?:objects|bytes|bytes_limit)',
+  'storage_api_faults(?:_injected_total)?',
   'storage_api_build_info{version="[\\d.]+",revision="unknown",node_version="v[\\d.]+",engine="memory"}',
   '(?:process|nodejs)_[a-z0-9_]+',
   '(?:process|nodejs)_[a-z0-9_]+{(?:(?:le|kind|space|type|version|major|minor|patch)="[\\w.+]+",?)+}',
