@@ -85,6 +85,18 @@ export const storeFull = () => new HttpError(507, 'store full: delete objects or
 export const overloaded = () =>
   new HttpError(503, 'overloaded: retry later', { 'retry-after': `${RETRY_AFTER_SECONDS}` })
 
+/** The engine cannot be reached, or refuses for now; the log has the cause. */
+export const engineUnavailable = (cause: unknown) =>
+  Object.assign(
+    new HttpError(503, 'storage engine unavailable: retry later', {
+      'retry-after': `${RETRY_AFTER_SECONDS}`,
+    }),
+    { cause },
+  )
+
+/** Not ready, for what is the matter with the engine. */
+export const notReady = (trouble: string) => new HttpError(503, trouble)
+
 export const shuttingDown = () => new HttpError(503, 'shutting down')
 
 export const methodNotAllowed = (allow: string) =>

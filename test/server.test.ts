@@ -130,7 +130,7 @@ t.test('a wrong setting stops the start with one line, and not with 0', async (t
       { MAX_OBJECT_BYTES: '-1' },
       'MAX_OBJECT_BYTES must be an integer from 0 to 1073741824 bytes, not "-1"\n',
     ],
-    [{ STORAGE_URL: 'foo:' }, 'STORAGE_URL must be memory:, not "foo:"\n'],
+    [{ REVISION: ' ' }, 'REVISION must be 1 to 128 visible ASCII characters, not " "\n'],
   ]
   for (const [env, stderr] of cases) {
     const service = start(t, env)

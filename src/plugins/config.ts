@@ -5,6 +5,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { FAULTS, FAULTS_ALLOWED, type Fault, parseFaults } from '../faults.ts'
 import { integer, parseParameters, text } from '../parameters.ts'
+import { type Engine, parseStorageUrl, storageUrl } from '../store/storage-url.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
 
@@ -19,6 +20,12 @@ const TOKEN = '[\\w.~+/-]+=*'
 const TOKENS = RegExp(`^[\\s,]*${TOKEN}(?:[\\s,]+${TOKEN})*[\\s,]*$`)
 const TOKENS_ALLOWED = 'tokens of letters, digits and -._~+/, separated by commas or white space'
 
+/** Settings that may hold a secret. */
+const SECRET = new Set(['AUTH_TOKENS', 'STORAGE_URL'])
+
+/** The longest text that Redis takes, in bytes (`proto-max-bulk-len`). */
+const MAX_REDIS_BYTES = 2 ** 29
+
 /** Every setting, with its default and what is allowed. A variable that is set but empty counts as not set. */
 export const configSchema = Type.Object({
   HOST: text('HOST', /^[^\s/]+$/, 'an IP address or a host name', { default: '0.0.0.0' }),
@@ -26,7 +33,12 @@ export const configSchema = Type.Object({
   LOG_LEVEL: text('LOG_LEVEL', RegExp(`^(${LOG_LEVELS.join('|')})$`), `one of ${LOG_LEVELS.join(', ')}`, {
     default: 'info',
   }),
-  STORAGE_URL: text('STORAGE_URL', /^memory:$/, 'memory:', { default: 'memory:' }),
+  STORAGE_URL: storageUrl,
+  STORAGE_PASSWORD_FILE: Type.Optional(text('STORAGE_PASSWORD_FILE', /^/, 'a path')),
+  STORAGE_CA_FILE: Type.Optional(text('STORAGE_CA_FILE', /^/, 'a path')),
+  STORAGE_KEY_PREFIX: text('STORAGE_KEY_PREFIX', /^[!-~]{1,64}$/, '1 to 64 visible ASCII characters', {
+    default: 'storage-api:',
+  }),
   MAX_OBJECT_BYTES: integer('MAX_OBJECT_BYTES', 0, 2 ** 30, { unit: 'bytes', default: 16 * 2 ** 20 }),
   MAX_STORE_BYTES: integer('MAX_STORE_BYTES', 0, memory(), {
     unit: 'bytes',
@@ -50,7 +62,17 @@ function seconds(name: string, fallback: number): TInteger {
 
 /** The settings as `process.env` names them, what they refer to, and the release that runs. */
 export interface Config
-  extends Omit<Static<typeof configSchema>, 'AUTH_TOKENS' | 'AUTH_TOKENS_FILE' | 'FAULTS'> {
+  extends Omit<
+    Static<typeof configSchema>,
+    | 'AUTH_TOKENS'
+    | 'AUTH_TOKENS_FILE'
+    | 'FAULTS'
+    | 'STORAGE_URL'
+    | 'STORAGE_PASSWORD_FILE'
+    | 'STORAGE_CA_FILE'
+  > {
+  /** What `STORAGE_URL` says, with the password of `STORAGE_PASSWORD_FILE` and the certificates of `STORAGE_CA_FILE`. */
+  STORAGE: Engine
   /** The tokens of `AUTH_TOKENS` or `AUTH_TOKENS_FILE`; none where neither is set. */
   TOKENS: string[]
   /** The drill; none where there is no `FAULTS`. */
@@ -75,18 +97,46 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   const result = parseParameters(configSchema, Object.fromEntries(set))
   if ('wrong' in result) {
     const messages = [...result.wrong].map(([name, allowed]) =>
-      // A token does not belong in a log, a wrong one included.
-      name === 'AUTH_TOKENS' ? allowed : `${allowed}, not ${JSON.stringify(env[name])}`,
+      // A token or a password does not belong in a log, a wrong one included.
+      SECRET.has(name) ? allowed : `${allowed}, not ${JSON.stringify(env[name])}`,
     )
     throw new TypeError(messages.join('; '))
   }
-  const { AUTH_TOKENS, AUTH_TOKENS_FILE, FAULTS: faults = '', ...settings } = result.value
+  const { AUTH_TOKENS, AUTH_TOKENS_FILE, FAULTS: faults = '', ...others } = result.value
+  const { STORAGE_URL, STORAGE_PASSWORD_FILE, STORAGE_CA_FILE, ...settings } = others
+  const STORAGE = readStorage(STORAGE_URL, STORAGE_PASSWORD_FILE, STORAGE_CA_FILE)
+  if (STORAGE.engine !== 'memory' && settings.MAX_OBJECT_BYTES > MAX_REDIS_BYTES)
+    throw new TypeError(`MAX_OBJECT_BYTES must be at most ${MAX_REDIS_BYTES} bytes with ${STORAGE.engine}`)
   return {
     ...settings,
+    STORAGE,
     TOKENS: readTokens(AUTH_TOKENS, AUTH_TOKENS_FILE),
     FAULTS: parseFaults(faults),
     VERSION: packageVersion(),
   }
+}
+
+function readStorage(url: string, passwordFile: string | undefined, caFile: string | undefined): Engine {
+  const storage = parseStorageUrl(url)
+  if (storage === undefined) throw new TypeError(storageUrl.allowed)
+  const password =
+    passwordFile === undefined ? undefined : readFile('STORAGE_PASSWORD_FILE', passwordFile).trim()
+  const ca = caFile === undefined ? undefined : readFile('STORAGE_CA_FILE', caFile)
+  if (storage.engine === 'memory') return storage
+  if (storage.password !== undefined && password !== undefined)
+    throw new TypeError('STORAGE_PASSWORD_FILE must not be set beside a password in STORAGE_URL')
+  if (ca !== undefined && !storage.isTls)
+    throw new TypeError('STORAGE_CA_FILE is for rediss and rediss+cluster')
+  return { ...storage, password: storage.password ?? password, ca }
+}
+
+/** What a setting's file says, which must be something. */
+function readFile(name: string, file: string): string {
+  try {
+    const content = readFileSync(file, 'utf8')
+    if (content.trim() !== '') return content
+  } catch {}
+  throw new TypeError(`${name} must name a readable file that is not empty, not ${JSON.stringify(file)}`)
 }
 
 function readTokens(tokens: string | undefined, file: string | undefined): string[] {

@@ -8,11 +8,11 @@ const REFUSAL_LOG_INTERVAL_MS = 60_000
 
 const plugin: FastifyPluginAsync = async (app) => {
   const loggedAt = new Map<string, number>()
-  function logRefusal(request: FastifyRequest, { message, statusCode }: HttpError): void {
+  function logRefusal(request: FastifyRequest, { message, statusCode, cause }: HttpError): void {
     const now = performance.now()
     if (now - (loggedAt.get(message) ?? Number.NEGATIVE_INFINITY) < REFUSAL_LOG_INTERVAL_MS) return
     loggedAt.set(message, now)
-    request.log.warn({ statusCode }, message)
+    request.log.warn({ statusCode, cause: (cause as Error | undefined)?.message }, message)
   }
 
   app.addSchema(ErrorBody)

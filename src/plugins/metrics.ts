@@ -110,7 +110,7 @@ const plugin: FastifyPluginAsync = async (app) => {
       version: app.config.VERSION,
       revision: app.config.REVISION,
       node_version: process.version,
-      engine: app.config.STORAGE_URL.split(':', 1)[0] as string,
+      engine: app.config.STORAGE.engine,
     },
     1,
   )

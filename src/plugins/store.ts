@@ -1,9 +1,12 @@
-import { Counter, Gauge } from '@prometheus-io/client'
-import type { FastifyPluginAsync } from 'fastify'
+import { Counter, Gauge, Histogram } from '@prometheus-io/client'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { CountedStore } from '../store/counted.ts'
 import { MemoryStore } from '../store/memory.ts'
 import type { Store, StoreStats } from '../store/store.ts'
+
+/** Upper bounds in seconds: an engine nearby, the latency objective, and what has gone wrong. */
+const ENGINE_BUCKETS_SECONDS = [0.001, 0.01, 0.1, 1]
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -11,8 +14,35 @@ declare module 'fastify' {
   }
 }
 
+/** Opens the engine that `STORAGE_URL` names. One over a network is loaded only where it is asked for. */
+async function openStore({ config, log, registry }: FastifyInstance): Promise<Store> {
+  const { STORAGE: storage, STORAGE_KEY_PREFIX: keyPrefix } = config
+  const { MAX_STORE_BYTES: limitBytes, MAX_OBJECT_BYTES: maxObjectBytes } = config
+  if (storage.engine === 'memory') return new MemoryStore({ limitBytes })
+  const { OPERATIONS, RedisStore } = await import('../store/redis.ts')
+  const durations = new Histogram({
+    name: 'storage_engine_duration_seconds',
+    help: 'How long operations of the storage engine take, however they end',
+    labelNames: ['operation'],
+    buckets: ENGINE_BUCKETS_SECONDS,
+    registers: [registry],
+  })
+  for (const operation of OPERATIONS) durations.zero({ operation })
+  const observe = (operation: string, seconds: number) => durations.observe({ operation }, seconds)
+  const store = await RedisStore.open({ ...storage, keyPrefix, limitBytes, maxObjectBytes, log, observe })
+  new Gauge({
+    name: 'storage_engine_up',
+    help: 'Whether the storage engine could be used when it was last looked at, every half a second',
+    registers: [registry],
+    collect() {
+      this.set(store.trouble === undefined ? 1 : 0)
+    },
+  })
+  return store
+}
+
 const plugin: FastifyPluginAsync = async (app) => {
-  const store = new CountedStore(new MemoryStore({ limitBytes: app.config.MAX_STORE_BYTES }))
+  const store = new CountedStore(await openStore(app))
   app.decorate('store', store)
   app.addHook('onClose', () => store.close())
 
@@ -29,10 +59,22 @@ const plugin: FastifyPluginAsync = async (app) => {
       }
     },
   })
+
+  let asked: Promise<StoreStats | undefined> | undefined
+  /** Asks once for all gauges of a scrape. An engine that does not answer has no figures, and a scrape has the rest. */
+  function askStats(): Promise<StoreStats | undefined> {
+    asked ??= Promise.resolve()
+      .then(() => store.stats())
+      .catch(() => undefined)
+      .finally(() => {
+        asked = undefined
+      })
+    return asked
+  }
   const gauges: [string, keyof StoreStats, string][] = [
     ['storage_objects', 'objects', 'Objects stored'],
-    ['storage_bytes', 'bytes', 'Memory that objects, ids, bookkeeping and uploads under way take, in bytes'],
-    ['storage_bytes_limit', 'bytesLimit', 'MAX_STORE_BYTES, the limit of storage_bytes'],
+    ['storage_bytes', 'bytes', 'Memory that the store takes, in bytes'],
+    ['storage_bytes_limit', 'bytesLimit', 'The limit of storage_bytes, where there is one'],
   ]
   for (const [name, stat, help] of gauges) {
     new Gauge({
@@ -40,8 +82,9 @@ const plugin: FastifyPluginAsync = async (app) => {
       help,
       registers,
       async collect() {
-        const stats = await store.stats()
-        this.set(stats[stat])
+        const value = (await askStats())?.[stat]
+        if (value === undefined) this.remove()
+        else this.set(value)
       },
     })
   }

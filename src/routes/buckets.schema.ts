@@ -53,7 +53,9 @@ const bytes = (description: string, headers: Record<string, TSchema>) =>
 const failures = {
   400: failure('The id, a parameter or a header is malformed'),
   500: failure('A fault of the service: its log has the cause'),
-  503: failure('Overloaded', { 'Retry-After': Type.Integer({ description: 'In seconds' }) }),
+  503: failure('Overloaded, or the storage engine is unavailable', {
+    'Retry-After': Type.Integer({ description: 'In seconds' }),
+  }),
 }
 const objectFailures = {
   ...failures,

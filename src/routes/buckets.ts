@@ -153,7 +153,9 @@ const listing: FastifyPluginAsyncTypebox = async (app) => {
     const { prefix, limit, cursor } = request.query
     if (unsentBytes > MAX_UNSENT_LISTING_BYTES) throw overloaded()
     const after = cursor === '' ? undefined : decodeCursor(cursor)
-    return settle(app.store.list({ prefix, limit, after }), ({ objects, next }) => {
+    return settle(app.store.list({ prefix, limit, after }), (page) => {
+      if (page === undefined) throw invalidCursor()
+      const { objects, next } = page
       reply.send({ buckets: objects, next: next === undefined ? null : encodeCursor(next) })
       whileUnsent(reply, (bytes) => {
         unsentBytes += bytes

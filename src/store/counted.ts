@@ -40,6 +40,10 @@ export class CountedStore implements Store {
     return this.#store.engine
   }
 
+  get trouble(): string | undefined {
+    return this.#store.trouble
+  }
+
   get(id: string): MaybePromise<StoredObject | undefined> {
     const outcome = (object: StoredObject | undefined) => (object === undefined ? 'miss' : 'hit')
     return count(this.counts.get, () => this.#store.get(id), outcome)
@@ -59,8 +63,9 @@ export class CountedStore implements Store {
     return count(this.counts.delete, () => this.#store.delete(id, preconditions), same)
   }
 
-  list(options: ListOptions): MaybePromise<Page> {
-    const outcome = ({ objects }: Page) => (objects.length === 0 ? 'miss' : 'hit')
+  /** A cursor that is none is the client's error, and no outcome. */
+  list(options: ListOptions): MaybePromise<Page | undefined> {
+    const outcome = (page: Page | undefined) => page && (page.objects.length === 0 ? 'miss' : 'hit')
     return count(this.counts.list, () => this.#store.list(options), outcome)
   }
 

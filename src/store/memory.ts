@@ -84,6 +84,7 @@ const compareExpirations = (a: MortalObject, b: MortalObject) =>
 /** Keeps objects in this process, for as long as it lives. */
 export class MemoryStore implements Store {
   readonly engine = 'memory'
+  readonly trouble = undefined
   readonly #objects = new ShardedMap<MemoryObject>()
   /** The same ids in the order of a listing. Looking an object up here would cost four times as much. */
   readonly #ids = new BTree<string, undefined>(undefined, compareIds)

@@ -47,11 +47,15 @@ export type PutOutcome = 'created' | 'replaced' | 'full' | 'precondition_failed'
 
 export type DeleteOutcome = 'deleted' | 'miss' | 'precondition_failed'
 
-/** What a store holds, in objects and in bytes of memory; `bytes` counts all that {@link Store.reserve} handed out. */
+/**
+ * What a store holds, in objects and in bytes of memory. In this process `bytes` counts all that {@link Store.reserve}
+ * handed out; over a network it is what the servers use.
+ */
 export interface StoreStats {
   objects: number
   bytes: number
-  bytesLimit: number
+  /** Undefined where there is none. */
+  bytesLimit: number | undefined
 }
 
 /**
@@ -61,6 +65,9 @@ export interface StoreStats {
 export interface Store {
   /** The engine's name, as in `STORAGE_URL`. */
   readonly engine: string
+
+  /** Why the engine cannot be used at the moment, in words that are fit for clients; undefined while it can. */
+  readonly trouble: string | undefined
 
   get(id: string): MaybePromise<StoredObject | undefined>
 
@@ -76,8 +83,12 @@ export interface Store {
   /** Where there is nothing the outcome is `miss`, whatever the preconditions (RFC 9110 section 13.2.1). */
   delete(id: string, preconditions?: Preconditions): MaybePromise<DeleteOutcome>
 
-  /** One page of the objects whose ids begin with a prefix. What exists from the first page to the last is on one of them. */
-  list(options: ListOptions): MaybePromise<Page>
+  /**
+   * One page of the objects whose ids begin with a prefix. What exists from the first page to the last is on one of them.
+   *
+   * @returns undefined where `after` is not the `next` of any page.
+   */
+  list(options: ListOptions): MaybePromise<Page | undefined>
 
   /**
    * Says that an answer is still being sent from an object's bytes: until it ends they are in memory, and count,

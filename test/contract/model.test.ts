@@ -3,7 +3,8 @@ import { hash } from 'node:crypto'
 import { Agent, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http'
 import { inspect } from 'node:util'
 import t from 'tap'
-import { build, listen, scrape, send, stopClock, until } from '../helper.ts'
+import { build, isRemote } from '../engine.ts'
+import { listen, scrape, send, stopClock, until } from '../helper.ts'
 
 const SEED = Number(process.env.SEED || Math.floor(Math.random() * 2 ** 32))
 const OPERATIONS = Number(process.env.OPERATIONS || 20_000)
@@ -256,6 +257,8 @@ t.test('the service answers any sequence of requests as a plain map would', asyn
   t.comment(statusCodes)
   t.strictSame(Object.keys(statusCodes), ['200', '201', '204', '206', '304', '404', '412', '416'])
 
+  // A server goes by its own clock.
+  if (isRemote()) return
   clock.now += 60_000
   for (const id of model.ids('')) await act('DELETE', id)
   await until(async () => (await scrape(app)).storage_objects === 0)

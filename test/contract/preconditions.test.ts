@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
 import t, { type Test } from 'tap'
-import { build, exchange, listen, send } from '../helper.ts'
+import { build } from '../engine.ts'
+import { exchange, listen, send } from '../helper.ts'
 
 type Headers = Record<string, string | string[]>
 

@@ -1,6 +1,7 @@
 import { Agent } from 'node:http'
 import t, { type Test } from 'tap'
-import { build, listen, send } from '../helper.ts'
+import { build } from '../engine.ts'
+import { listen, send } from '../helper.ts'
 
 type Headers = Record<string, string | string[]>
 

@@ -7,7 +7,8 @@ t.test('without any variable the service listens on port 5000 and keeps objects 
     HOST: '0.0.0.0',
     PORT: 5000,
     LOG_LEVEL: 'info',
-    STORAGE_URL: 'memory:',
+    STORAGE: { engine: 'memory' },
+    STORAGE_KEY_PREFIX: 'storage-api:',
     MAX_OBJECT_BYTES: 16_777_216,
     TOKENS: [],
     HEADERS_TIMEOUT_SECONDS: 15,
@@ -73,11 +74,10 @@ t.test('a wrong value is refused in one line: the variable, the value, what is a
     [{ PORT: '0x50' }, `${port}, not "0x50"`],
     [{ MAX_OBJECT_BYTES: '-1' }, `${object}, not "-1"`],
     [{ MAX_OBJECT_BYTES: '16MiB' }, `${object}, not "16MiB"`],
-    [{ STORAGE_URL: 'foo:' }, 'STORAGE_URL must be memory:, not "foo:"'],
     [{ LOG_LEVEL: 'INFO' }, `LOG_LEVEL must be one of ${levels}, not "INFO"`],
     [{ HOST: 'a b' }, 'HOST must be an IP address or a host name, not "a b"'],
     [{ DRAIN_SECONDS: 'x\ny' }, 'DRAIN_SECONDS must be an integer from 0 to 3600 seconds, not "x\\ny"'],
-    [{ PORT: 'abc', STORAGE_URL: 'foo:' }, `${port}, not "abc"; STORAGE_URL must be memory:, not "foo:"`],
+    [{ PORT: 'abc', HOST: '/' }, `HOST must be an IP address or a host name, not "/"; ${port}, not "abc"`],
   ]
   for (const [env, message] of cases) t.throws(() => loadConfig(env), { message }, message)
 })

@@ -8,6 +8,7 @@ import type { Store } from '../../src/store/store.ts'
 function remote(store: Store): Store {
   return {
     engine: 'remote',
+    trouble: undefined,
     get: async (id) => store.get(id),
     check: async (id, preconditions) => store.check(id, preconditions),
     put: async (id, object, preconditions) => store.put(id, object, preconditions),

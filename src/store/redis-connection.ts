@@ -1,0 +1,180 @@
+import { createClient, createCluster, RESP_TYPES } from '@redis/client'
+import type { Address, RemoteEngine } from './storage-url.ts'
+
+/** How long a connection may take, with its TLS and its greeting, or be silent; in milliseconds. */
+const CONNECT_MS = 1000
+
+/** How long until the next attempt to connect, in milliseconds, and after one that no repetition will mend. */
+const RETRY_MS = 250
+const RETRY_REFUSED_MS = 1000
+
+/** How long a connection that has been replaced is kept for the answers that are still to come, in milliseconds. */
+const RETIRE_MS = 1000
+
+/** The most commands that wait for a server, at some 300 bytes each beside their payloads. */
+const MAX_WAITING_COMMANDS = 10_000
+
+export type Arguments = (string | Buffer)[]
+
+/** A server that writes go to: the only one, or one of a cluster's. */
+export interface Primary {
+  readonly address: string
+  send(args: Arguments): Promise<unknown>
+}
+
+/** A way to one server or to a cluster, which mends itself. What it sends is answered, or rejected once it is lost. */
+export interface Connection {
+  /** Sends a command to the server that holds the key. Texts of the answer are bytes with `asBuffers`. */
+  send(key: string, args: Arguments, asBuffers?: boolean): Promise<unknown>
+  /** Every primary, in an order that changes only with the cluster; none before the first connection. */
+  primaries(): Primary[]
+  /** Connects anew: for a server that has fallen silent, or is not the primary any more. */
+  renew(): void
+  close(): void
+}
+
+export interface ConnectionOptions extends Omit<RemoteEngine, 'engine'> {
+  onReady(): void
+  onError(error: Error): void
+}
+
+const AS_BUFFERS = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } }
+
+/** Whether the server, or its certificate, refuses for good. */
+export const isRefusal = (error: unknown) =>
+  /^(?:WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password)/.test((error as Error).message)
+
+/** OpenSSL's verdicts on a certificate, as Node.js names them. */
+export const isUntrusted = (error: unknown) =>
+  /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|INVALID_CA|INVALID_PURPOSE/.test((error as { code?: string }).code ?? '')
+
+/** What every client has, whichever server it is for. */
+function clientOptions({ isTls, ca, username, password }: ConnectionOptions) {
+  const socket = {
+    connectTimeout: CONNECT_MS,
+    // The library greets without a time limit; the health checks keep an idle connection busy.
+    socketTimeout: 2 * CONNECT_MS,
+    reconnectStrategy: (_retries: number, cause: Error) =>
+      isRefusal(cause) || isUntrusted(cause) ? RETRY_REFUSED_MS : RETRY_MS,
+  }
+  return {
+    socket: isTls ? { ...socket, tls: true as const, ...(ca === undefined ? {} : { ca }) } : socket,
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    disableOfflineQueue: true,
+    commandsQueueMaxLength: MAX_WAITING_COMMANDS,
+    maintNotifications: 'disabled' as const,
+  }
+}
+
+/** One server. */
+class SingleConnection implements Connection {
+  readonly #options: ConnectionOptions
+  #client: ReturnType<SingleConnection['open']>
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+    this.#client = this.open()
+  }
+
+  open() {
+    const options = clientOptions(this.#options)
+    const [address] = this.#options.addresses
+    const client = createClient({
+      ...options,
+      database: this.#options.database,
+      socket: { ...options.socket, ...address } as typeof options.socket,
+    })
+    client.on('error', this.#options.onError).on('ready', this.#options.onReady)
+    // It tries for ever, and fails only when it is closed.
+    client.connect().catch(() => {})
+    return client
+  }
+
+  send(_key: string, args: Arguments, asBuffers = false): Promise<unknown> {
+    return this.#client.sendCommand(args, asBuffers ? AS_BUFFERS : undefined)
+  }
+
+  primaries(): Primary[] {
+    return [{ address: '', send: (args) => this.#client.sendCommand(args) }]
+  }
+
+  renew(): void {
+    this.#client.destroy()
+    this.#client = this.open()
+  }
+
+  close(): void {
+    this.#client.destroy()
+  }
+}
+
+/** A cluster. Connections to its servers are made when they are needed, so that one that is down holds up no other. */
+class ClusterConnection implements Connection {
+  readonly #options: ConnectionOptions
+  #cluster: ReturnType<ClusterConnection['open']>
+  #next: ReturnType<ClusterConnection['open']> | undefined
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+    this.#cluster = this.open(options.addresses)
+    this.renew()
+  }
+
+  /** A client that does nothing yet, and will ask any of some servers for the others. */
+  open(addresses: Address[]) {
+    const { onError, onReady } = this.#options
+    const cluster = createCluster({
+      rootNodes: addresses.map((socket) => ({ socket })),
+      defaults: clientOptions(this.#options),
+      minimizeConnections: true,
+      topologyRefreshOnReconnectionAttemptStrategy: RETRY_MS,
+    })
+    cluster.on('error', onError).on('node-error', onError).on('node-ready', onReady)
+    return cluster
+  }
+
+  async send(key: string, args: Arguments, asBuffers = false): Promise<unknown> {
+    return this.#cluster.sendCommand(key, false, args, asBuffers ? AS_BUFFERS : undefined)
+  }
+
+  primaries(): Primary[] {
+    const cluster = this.#cluster
+    return [...new Set(cluster.slots.map((slot) => slot?.master))]
+      .filter((node) => node !== undefined)
+      .map((node) => ({
+        address: node.address,
+        send: async (args) => (await cluster.nodeClient(node)).sendCommand(args),
+      }))
+  }
+
+  renew(): void {
+    if (this.#next !== undefined) return
+    const known = this.#cluster.masters.map(({ host, port }) => ({ host, port }))
+    const next = this.open([...known, ...this.#options.addresses])
+    this.#next = next
+    next
+      .connect()
+      .then(() => {
+        if (this.#next !== next) return next.destroy()
+        const old = this.#cluster
+        this.#cluster = next
+        setTimeout(() => old.destroy(), RETIRE_MS).unref()
+        this.#options.onReady()
+      })
+      // The reason has been an event.
+      .catch(() => {})
+      .finally(() => {
+        if (this.#next === next) this.#next = undefined
+      })
+  }
+
+  close(): void {
+    this.#next?.destroy()
+    this.#next = undefined
+    this.#cluster.destroy()
+  }
+}
+
+export const connect = (options: ConnectionOptions): Connection =>
+  options.isCluster ? new ClusterConnection(options) : new SingleConnection(options)

@@ -1,0 +1,110 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ClientOfflineError } from '@redis/client'
+import type { FastifyBaseLogger } from 'fastify'
+import { type Deadlines, TimeLimitError } from './deadlines.ts'
+import { type Connection, isRefusal, isUntrusted } from './redis-connection.ts'
+
+/** How long from one check to the next, and how long one may take, in milliseconds. */
+const INTERVAL_MS = 500
+const CHECK_LIMIT_MS = 1000
+
+/** The first word of a server's error, `MOVED` say, where the error is a server's. */
+export const errorCode = (error: unknown) => /^[A-Z]+(?= |$)/.exec((error as Error).message)?.[0]
+
+/** What is the matter, in words that are fit for everybody. */
+function describe(error: Error): string {
+  if (isRefusal(error)) return 'storage engine refuses the user or the password'
+  if (isUntrusted(error)) return 'storage engine has a certificate that is not trusted'
+  if (error instanceof TimeLimitError) return 'storage engine does not answer'
+  if (errorCode(error) === 'LOADING') return 'storage engine is loading its data'
+  if (errorCode(error) === 'CLUSTERDOWN') return 'storage engine is a cluster without some of its slots'
+  return 'storage engine is unreachable'
+}
+
+/** Asks an engine over a network how it is, all the time, so that nobody else has to. */
+export class Health {
+  /** What is the matter; undefined while nothing is. */
+  trouble: string | undefined = 'storage engine is not connected yet'
+  /** Resolves when it is first known whether the engine can be used. */
+  readonly known: Promise<void>
+  readonly #connection: Connection
+  readonly #deadlines: Deadlines
+  readonly #log: FastifyBaseLogger
+  readonly #key: string
+  readonly #closing = new AbortController()
+  #resolveKnown: () => void
+  #connectionError: Error | undefined
+  #isChecking = false
+
+  /** `key` is looked up on each primary; there need not be one. */
+  constructor(connection: Connection, deadlines: Deadlines, log: FastifyBaseLogger, key: string) {
+    this.#connection = connection
+    this.#deadlines = deadlines
+    this.#log = log
+    this.#key = key
+    const known = Promise.withResolvers<void>()
+    this.known = known.promise
+    this.#resolveKnown = known.resolve
+    this.#watch()
+  }
+
+  /** Told by the connection. */
+  onError(error: Error): void {
+    this.#connectionError = error
+    if (this.trouble !== undefined) this.#tell(error)
+  }
+
+  /** Told by the connection: what is well again is well at once. */
+  onReady(): void {
+    this.#connectionError = undefined
+    this.#check()
+  }
+
+  close(): void {
+    this.#closing.abort()
+  }
+
+  async #watch(): Promise<void> {
+    const { signal } = this.#closing
+    while (!signal.aborted) {
+      await this.#check()
+      await sleep(INTERVAL_MS, undefined, { signal, ref: false }).catch(() => {})
+    }
+  }
+
+  async #check(): Promise<void> {
+    if (this.#isChecking) return
+    this.#isChecking = true
+    const checks = this.#connection
+      .primaries()
+      .map((primary) => this.#deadlines.limit(primary.send(['EXISTS', this.#key]), CHECK_LIMIT_MS))
+    const results = await Promise.allSettled(checks)
+    this.#isChecking = false
+    if (this.#closing.signal.aborted) return
+    const failures = results
+      .filter((result) => result.status === 'rejected')
+      .map(({ reason }) => reason as Error)
+      // A primary that names the one which holds the key is well.
+      .filter((error) => errorCode(error) !== 'MOVED')
+    const error = failures[0] ?? (results.length === 0 ? new ClientOfflineError() : undefined)
+    // Of a cluster some part may serve.
+    if (error === undefined || failures.length < results.length) this.#tell(undefined)
+    else this.#tell(error instanceof ClientOfflineError ? (this.#connectionError ?? error) : error)
+    if (results.length === 0 || failures.some((failure) => failure instanceof TimeLimitError))
+      this.#connection.renew()
+  }
+
+  /** Says so once when it goes, once for what else becomes of it, and once when it is back. */
+  #tell(error: Error | undefined): void {
+    // The first attempt has not ended yet.
+    if (error instanceof ClientOfflineError) return
+    const trouble = error && describe(error)
+    if (trouble !== this.trouble) {
+      if (error !== undefined)
+        this.#log.error({ cause: error.message || (error as NodeJS.ErrnoException).code }, trouble)
+      else this.#log.info('storage engine is available')
+    }
+    this.trouble = trouble
+    this.#resolveKnown()
+  }
+}

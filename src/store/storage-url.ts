@@ -1,0 +1,71 @@
+import { Type } from '@sinclair/typebox'
+
+/** Where a server listens. */
+export interface Address {
+  host: string
+  port: number
+}
+
+/** What `STORAGE_URL` says of an engine over a network. */
+export interface RemoteEngine {
+  /** The scheme, which tells nothing but the engine. */
+  engine: 'redis' | 'rediss' | 'redis+cluster' | 'rediss+cluster'
+  isCluster: boolean
+  isTls: boolean
+  /** One server, or some of a cluster's, which know the others. */
+  addresses: Address[]
+  username: string | undefined
+  password: string | undefined
+  /** The number of the database; a cluster has no other than 0. */
+  database: number
+  /** The certificates to trust instead of the well-known ones, in PEM. */
+  ca: string | undefined
+}
+
+export type Engine = { engine: 'memory' } | RemoteEngine
+
+const DEFAULT_PORT = 6379
+
+const HOST = '(?:[\\w.-]+|\\[[\\da-fA-F:.]+\\])(?::\\d{1,5})?'
+const USER = '(?:[^\\s:@/?#]*(?::[^\\s@/?#]*)?@)?'
+const URL_PATTERN = RegExp(
+  `^(?:memory:|rediss?://${USER}${HOST}(?:/\\d{0,3})?|rediss?\\+cluster://${USER}${HOST}(?:,${HOST})*/?)$`,
+)
+
+/** The setting, as text. What was wrong is never shown: it may hold a password. */
+export const storageUrl = Type.String({
+  pattern: URL_PATTERN.source,
+  default: 'memory:',
+  allowed:
+    'STORAGE_URL must be memory:, redis://[user[:password]@]host[:port][/database] or redis+cluster://[user[:password]@]host[:port],..., with rediss for TLS',
+})
+
+/**
+ * Reads what {@link storageUrl} allows.
+ *
+ * @returns undefined where an escape or a port is none.
+ */
+export function parseStorageUrl(url: string): Engine | undefined {
+  if (url === 'memory:') return { engine: 'memory' }
+  const [, engine, , username, password, hosts, database] =
+    /^([a-z+]+):\/\/(([^:@]*)(?::([^@]*))?@)?([^/]+)\/?(\d*)$/.exec(url) ?? []
+  const addresses = (hosts as string).split(',').map((address) => {
+    const [, host, port = DEFAULT_PORT] = /^(.*?)(?::(\d+))?$/.exec(address) as string[]
+    return { host: (host as string).replace(/^\[|\]$/g, ''), port: Number(port) }
+  })
+  if (addresses.some(({ port }) => port < 1 || port > 65_535)) return undefined
+  try {
+    return {
+      engine: engine as RemoteEngine['engine'],
+      isCluster: (engine as string).endsWith('+cluster'),
+      isTls: (engine as string).startsWith('rediss'),
+      addresses,
+      username: username ? decodeURIComponent(username) : undefined,
+      password: password ? decodeURIComponent(password) : undefined,
+      database: Number(database),
+      ca: undefined,
+    }
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,15 @@
+/** The contract again, with a cluster of three primaries. */
+import t from 'tap'
+import { useEngine } from '../engine.ts'
+import { hasRedis, startCluster } from '../redis.ts'
+
+t.setTimeout(120_000)
+if (hasRedis(t)) {
+  useEngine(await startCluster(t))
+  process.env.OPERATIONS ??= '3000'
+  await import('./concurrency.test.ts')
+  await import('./preconditions.test.ts')
+  await import('./expiry.test.ts')
+  await import('./model.test.ts')
+}
+t.end()

@@ -1,0 +1,17 @@
+/** The contract again, with a real Redis. */
+import t from 'tap'
+import { useEngine } from '../engine.ts'
+import { hasRedis, startRedis } from '../redis.ts'
+
+t.setTimeout(120_000)
+if (hasRedis(t)) {
+  const server = await startRedis(t)
+  useEngine({ url: server.url, servers: [server] })
+  process.env.OPERATIONS ??= '5000'
+  await import('./concurrency.test.ts')
+  await import('./preconditions.test.ts')
+  await import('./ranges.test.ts')
+  await import('./expiry.test.ts')
+  await import('./model.test.ts')
+}
+t.end()

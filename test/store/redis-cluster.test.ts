@@ -1,0 +1,157 @@
+import { Agent } from 'node:http'
+import t, { type Test } from 'tap'
+import { type App, build, listen, scrape, send, until } from '../helper.ts'
+import { hasRedis, type Server, startCluster } from '../redis.ts'
+
+t.setTimeout(120_000)
+
+type Lines = Record<string, unknown>[]
+
+const put = (app: App, id: string, payload = 'hello') =>
+  app.inject({ method: 'PUT', url: `/api/buckets/${id}`, payload })
+const readiness = async (app: App) => (await app.inject('/readyz')).json()
+
+async function listAll(app: App, limit: number): Promise<string[]> {
+  const ids: string[] = []
+  let cursor: string | null = ''
+  while (cursor !== null) {
+    const { payload } = await app.inject(`/api/buckets?limit=${limit}&cursor=${cursor}`)
+    const page: { buckets: { id: string }[]; next: string | null } = JSON.parse(payload)
+    t.ok(page.buckets.length <= limit)
+    ids.push(...page.buckets.map(({ id }) => id))
+    cursor = page.next
+  }
+  return ids
+}
+
+/** PUTs one new object after another, from several clients at once, until it is stopped. */
+function write(t: Test, port: number, clients: number) {
+  const agent = new Agent({ keepAlive: true })
+  t.after(() => agent.destroy())
+  const statusCodes: Record<number, number> = {}
+  const written: string[] = []
+  let isRunning = true
+  let longestMs = 0
+  const running = Promise.all(
+    Array.from({ length: clients }, async (_, client) => {
+      for (let number = 0; isRunning; number++) {
+        const id = `${client}-${number}`
+        const begun = performance.now()
+        const options = { port, agent, path: `/api/buckets/${id}`, method: 'PUT' }
+        const { statusCode } = await send(options, Buffer.from('acknowledged'))
+        longestMs = Math.max(longestMs, performance.now() - begun)
+        statusCodes[statusCode] = (statusCodes[statusCode] ?? 0) + 1
+        if (statusCode < 300) written.push(id)
+      }
+    }),
+  )
+  return {
+    written,
+    statusCodes,
+    async stop() {
+      isRunning = false
+      await running
+      return longestMs
+    },
+  }
+}
+
+if (hasRedis(t)) {
+  t.test('three primaries', async (t) => {
+    const { url, servers } = await startCluster(t)
+    const app = build(t, { STORAGE_URL: url })
+    const ids = Array.from({ length: 300 }, (_, i) => `id-${i}`)
+    await Promise.all(ids.map((id) => put(app, id)))
+
+    t.test('share the objects, and a listing goes over all of them', async (t) => {
+      const sizes = await Promise.all(servers.map(async ({ ask }) => Number(await ask('dbsize'))))
+      t.ok(
+        sizes.every((size) => size > 50),
+        `${sizes}`,
+      )
+      t.equal((await scrape(app)).storage_objects, 300)
+      for (const limit of [1, 7, 1000]) t.strictSame(new Set(await listAll(app, limit)), new Set(ids))
+      const { next } = (await app.inject('/api/buckets?limit=5')).json()
+      const [cluster, , ...rest] = Buffer.from(next, 'base64url').toString().split(' ')
+      const beyond = Buffer.from([cluster, 3, ...rest].join(' ')).toString('base64url')
+      t.equal((await app.inject(`/api/buckets?cursor=${beyond}`)).statusCode, 400)
+    })
+
+    t.test('give slots to each other, and every object is found wherever it is', async (t) => {
+      const key = 'storage-api:id-1'
+      const slot = await (servers[0] as Server).ask('cluster', 'keyslot', key)
+      const counts = await Promise.all(servers.map(({ ask }) => ask('cluster', 'countkeysinslot', slot)))
+      const from = servers[counts.findIndex((count) => count !== '0')] as Server
+      const to = servers.find((server) => server !== from) as Server
+      const [fromId, toId] = await Promise.all([from.ask('cluster', 'myid'), to.ask('cluster', 'myid')])
+      await to.ask('cluster', 'setslot', slot, 'importing', fromId)
+      await from.ask('cluster', 'setslot', slot, 'migrating', toId)
+      t.equal((await app.inject('/api/buckets/id-1')).payload, 'hello', 'not moved yet')
+      await from.ask('migrate', '127.0.0.1', `${to.port}`, key, '0', '1000')
+      t.equal((await app.inject('/api/buckets/id-1')).payload, 'hello', 'moved, and the slot not yet: ASK')
+      t.equal((await put(app, 'id-1', 'changed')).statusCode, 204)
+      for (const { ask } of servers) await ask('cluster', 'setslot', slot, 'node', toId)
+      t.equal((await app.inject('/api/buckets/id-1')).payload, 'changed', 'MOVED')
+      t.equal((await put(app, 'id-1')).statusCode, 204)
+      t.strictSame(new Set(await listAll(app, 7)), new Set(ids))
+    })
+
+    t.test('and when all of them are gone and back, so is the service', async (t) => {
+      await Promise.all(servers.map((server) => server.kill()))
+      await until(async () => (await readiness(app)).error === 'storage engine is unreachable')
+      t.equal((await put(app, 'a')).headers['retry-after'], '1')
+      t.equal((await app.inject('/api/buckets')).statusCode, 503)
+      const late = build(t, { STORAGE_URL: url })
+      t.equal((await put(late, 'a')).statusCode, 503)
+      t.match(await readiness(late), { error: 'storage engine is unreachable' })
+      await Promise.all(servers.map((server) => server.start()))
+      await until(async () => /cluster_state:ok/.test((await servers[0]?.ask('cluster', 'info')) ?? ''))
+      const returned = performance.now()
+      for (const service of [app, late]) {
+        await until(async () => (await put(service, 'b')).statusCode < 300)
+        await until(async () => (await readiness(service)).status === 'ok')
+      }
+      t.ok(performance.now() - returned < 2000, `back after ${performance.now() - returned} ms`)
+      t.equal((await app.inject('/api/buckets/id-1')).payload, 'hello')
+    })
+  })
+
+  for (const [what, end] of [
+    ['killed', (server: Server) => server.kill()],
+    ['stopped in its tracks', async (server: Server) => server.signal('SIGSTOP')],
+  ] as const) {
+    t.test(`a primary is ${what}, and its replica takes over`, async (t) => {
+      const { url, servers } = await startCluster(t, 1)
+      const lines: Lines = []
+      const app = build(t, { STORAGE_URL: url, LOG_LEVEL: 'info' }, lines)
+      const { written, statusCodes, stop } = write(t, await listen(app), 16)
+      await until(() => written.length > 300)
+      const [primary, , , replica] = servers as [Server, Server, Server, Server]
+      t.after(() => primary.signal('SIGCONT'))
+      await end(primary)
+      await until(async () => (await replica.ask('role')).startsWith('master'))
+      await until(async () => /cluster_state:ok/.test(await replica.ask('cluster', 'info')))
+      const promoted = performance.now()
+      const ofPrimary = '{06S}'
+      t.ok(Number(await replica.ask('cluster', 'keyslot', ofPrimary)) <= 5460, 'a slot that was its')
+      await until(async () => (await put(app, ofPrimary)).statusCode < 300)
+      const backMs = performance.now() - promoted
+      t.ok(backMs < 2000, `back after ${backMs} ms`)
+      const longestMs = await stop()
+      t.ok(longestMs < 2000, `the longest answer took ${longestMs} ms`)
+      t.ok((statusCodes[503] ?? 0) > 0, 'there were 503')
+      t.strictSame(
+        Object.keys(statusCodes).filter((code) => !['201', '204', '503'].includes(code)),
+        [],
+      )
+      const stored = new Set(await listAll(app, 1000))
+      t.strictSame(
+        written.filter((id) => !stored.has(id)),
+        [],
+      )
+      t.equal((await readiness(app)).status, 'ok')
+      t.comment(`${written.length} writes, back after ${backMs} ms, longest answer ${longestMs} ms`)
+    })
+  }
+}
+t.end()

@@ -1,0 +1,496 @@
+import { execFileSync } from 'node:child_process'
+import { Agent } from 'node:http'
+import { connect } from 'node:net'
+import t, { type Test } from 'tap'
+import { type App, build, listen, scrape, send, until } from '../helper.ts'
+import { freePorts, hasRedis, startRedis } from '../redis.ts'
+
+t.jobs = 1
+t.setTimeout(120_000)
+
+type Lines = Record<string, unknown>[]
+
+interface Page {
+  buckets: { id: string }[]
+  next: string | null
+}
+
+interface Act {
+  path: string
+  method?: string
+}
+
+const url = (id: string) => `/api/buckets/${encodeURIComponent(id)}`
+const put = (app: App, id: string, payload: Buffer | string = 'hello', headers = {}, query = '') =>
+  app.inject({ method: 'PUT', url: url(id) + query, payload, headers })
+const readiness = async (app: App) => (await app.inject('/readyz')).json()
+
+/** What a log says of the engine's going and coming; a refusal, of which one a minute is logged, has a status code. */
+const messages = (lines: Lines) =>
+  lines.filter(({ msg, statusCode }) => /^storage engine/.test(`${msg}`) && !statusCode).map(({ msg }) => msg)
+
+/** All pages of a listing. */
+async function listAll(app: App, query: string, between = async (_page: number) => {}): Promise<string[]> {
+  const ids: string[] = []
+  let cursor: string | null = ''
+  for (let pages = 0; cursor !== null; pages++) {
+    const { payload } = await app.inject(`/api/buckets?${query}&cursor=${cursor}`)
+    const page: Page = JSON.parse(payload)
+    ids.push(...page.buckets.map(({ id }) => id))
+    cursor = page.next
+    if (pages > 100_000) throw new Error('no end')
+    await between(pages)
+  }
+  return ids
+}
+
+/**
+ * Sends requests one after another, from several clients at once, until it is stopped.
+ *
+ * @returns what stops it, with the longest answer in milliseconds, and how many there were of each status code.
+ */
+function load(port: number, clients: number, act: (client: number, number: number) => Act, body: Buffer) {
+  const agent = new Agent({ keepAlive: true })
+  const statusCodes: Record<number, number> = {}
+  let isRunning = true
+  let longestMs = 0
+  const written: string[] = []
+  const running = Promise.all(
+    Array.from({ length: clients }, async (_, client) => {
+      for (let number = 0; isRunning; number++) {
+        const options = { port, agent, ...act(client, number) }
+        const begun = performance.now()
+        const { statusCode, headers } = await send(options, options.method === 'PUT' ? body : undefined)
+        longestMs = Math.max(longestMs, performance.now() - begun)
+        statusCodes[statusCode] = (statusCodes[statusCode] ?? 0) + 1
+        if (statusCode === 503 && headers['retry-after'] === undefined) throw new Error('no Retry-After')
+        if (options.method === 'PUT' && statusCode < 300) written.push(options.path)
+      }
+    }),
+  )
+  return {
+    statusCodes,
+    written,
+    async stop() {
+      isRunning = false
+      await running
+      agent.destroy()
+      return longestMs
+    },
+  }
+}
+
+/** A certificate for 127.0.0.1, and the authority that has signed it, made by openssl. */
+function certificates(t: Test, name: string) {
+  const dir = t.testdir({ 'san.cnf': 'subjectAltName=IP:127.0.0.1' })
+  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' })
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  for (const authority of ['ca', 'other'])
+    openssl(
+      'req',
+      '-x509',
+      ...key,
+      '-subj',
+      `/CN=${authority}`,
+      '-keyout',
+      `${authority}.key`,
+      '-out',
+      `${authority}.crt`,
+    )
+  openssl('req', ...key, '-subj', `/CN=${name}`, '-keyout', 'server.key', '-out', 'server.csr')
+  const signing = ['-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', 'san.cnf']
+  openssl('x509', '-req', '-in', 'server.csr', ...signing, '-out', 'server.crt')
+  return dir
+}
+
+if (hasRedis(t)) {
+  t.test('with one server', async (t) => {
+    const server = await startRedis(t)
+    const env = { STORAGE_URL: server.url }
+    const start = async (t: Test, more = {}, lines: Lines = []) => {
+      await server.ask('flushall')
+      const app = build(t, { ...env, ...more }, lines)
+      await app.ready()
+      return app
+    }
+
+    t.test(
+      'an object is one key, under the prefix, with what there is to know beside its bytes',
+      async (t) => {
+        const app = await start(t, { STORAGE_KEY_PREFIX: 'mine:' })
+        const { headers } = await put(app, '漢 "a', Buffer.from([0, 255, 13, 10]), {}, '?ttl=60')
+        t.equal(await server.ask('--raw', 'keys', '*'), 'mine:漢 "a')
+        t.equal(await server.ask('hstrlen', 'mine:漢 "a', 'b'), '4')
+        const [etag, size, modified, expires] = (await server.ask('--raw', 'hget', 'mine:漢 "a', 'm')).split(
+          ' ',
+        )
+        t.strictSame([etag, size], [headers.etag, '4'])
+        t.ok(Number(expires) - Number(modified) >= 60)
+        t.equal(await server.ask('pexpiretime', 'mine:漢 "a'), `${expires}000`)
+        await put(app, '漢 "a')
+        t.equal(await server.ask('pexpiretime', 'mine:漢 "a'), '-1')
+        t.strictSame((await app.inject(url('漢 "a'))).payload, 'hello')
+      },
+    )
+
+    t.test('the same bytes have the same entity tag as in memory', async (t) => {
+      const [remote, memory] = [await start(t), build(t)]
+      for (const bytes of ['', 'a', Buffer.alloc(70_000, 'x')])
+        t.equal((await put(remote, 'a', bytes)).headers.etag, (await put(memory, 'a', bytes)).headers.etag)
+    })
+
+    t.test("an object's life is ended by the server", async (t) => {
+      const app = await start(t)
+      await put(app, 'a', 'hello', {}, '?ttl=1')
+      t.equal((await scrape(app)).storage_objects, 1)
+      await until(async () => (await scrape(app)).storage_objects === 0)
+      t.equal((await app.inject(url('a'))).statusCode, 404)
+    })
+
+    t.test(
+      'others on the same server are neither listed nor touched, and what is none is a fault',
+      async (t) => {
+        const lines: Lines = []
+        const app = await start(t, { STORAGE_KEY_PREFIX: 'a*[b]?\\:', LOG_LEVEL: 'error' }, lines)
+        for (const key of ['aa[b]?\\:other', 'a*[b]:other', 'other'])
+          await server.ask('hset', key, 'm', '"" 0 0')
+        await server.ask('set', 'a*[b]?\\:text', 'no object')
+        await server.ask('hset', 'a*[b]?\\:foreign', 'field', 'no object')
+        await put(app, 'mine')
+        t.strictSame(await listAll(app, 'limit=1'), ['mine'])
+        t.equal((await app.inject(url('foreign'))).statusCode, 404)
+        t.equal((await app.inject(url('text'))).statusCode, 500)
+        t.match(lines, [{ msg: 'request failed', err: { message: /^WRONGTYPE/ } }])
+      },
+    )
+
+    t.test('every object is on some page, of whatever length, while others come and go', async (t) => {
+      const app = await start(t)
+      const store = (from: number, to: number) =>
+        Promise.all(Array.from({ length: to - from }, (_, i) => put(app, `id-${from + i}`, '')))
+      await store(0, 300)
+      const there = Array.from({ length: 300 }, (_, i) => `id-${i}`)
+      for (const limit of [1, 2, 7, 100, 1000]) {
+        t.strictSame(new Set(await listAll(app, `limit=${limit}`)), new Set(there), `by ${limit}`)
+      }
+      // The server's table grows and is rebuilt, and cursors are of the one before.
+      const seen = new Set(
+        await listAll(app, 'limit=2', async (page) => {
+          if (page % 10 === 0 && page < 200) await store(300 + page * 20, 500 + page * 20)
+        }),
+      )
+      t.strictSame(
+        there.filter((id) => !seen.has(id)),
+        [],
+      )
+      t.equal((await listAll(app, 'prefix=id-299&limit=1000')).length, 11, 'few among many')
+      t.strictSame((await app.inject('/api/buckets?prefix=none')).json(), { buckets: [], next: null })
+    })
+
+    t.test('a cursor that no page has had is 400, and counts as no outcome', async (t) => {
+      const app = await start(t)
+      await Promise.all(Array.from({ length: 50 }, (_, i) => put(app, `${i}`)))
+      const { next } = (await app.inject('/api/buckets?limit=5')).json()
+      const [cluster, , run, cursor] = Buffer.from(next, 'base64url').toString().split(' ')
+      const wrong = [
+        'an id',
+        '',
+        `${cluster} 1 ${run} ${cursor}  `,
+        `${cluster} 0 ${run} 18446744073709551616  `,
+        `${cluster} 0 ${run} -1  `,
+        `${cluster} 0 x ${cursor}  `,
+      ]
+      for (const text of wrong) {
+        const answer = await app.inject(`/api/buckets?cursor=${Buffer.from(text).toString('base64url')}`)
+        // Nothing at all is the first page.
+        t.equal(answer.statusCode, text === '' ? 200 : 400, text)
+      }
+      t.equal((await scrape(app))['storage_operations_total{operation="list",outcome="error"}'], 0)
+      // Of another cluster, or an earlier run of the server: the listing begins anew.
+      for (const text of [`another0 0 ${run} ${cursor}  `, `${cluster} 0 ${'0'.repeat(40)} ${cursor}  `]) {
+        const page = await app.inject(
+          `/api/buckets?limit=1000&cursor=${Buffer.from(text).toString('base64url')}`,
+        )
+        t.equal(page.json().buckets.length, 50)
+      }
+    })
+
+    t.test('a server that has no more memory is a full store, readable, which takes deletions', async (t) => {
+      const app = await start(t)
+      await put(app, 'a')
+      await server.ask('config', 'set', 'maxmemory', '600000')
+      t.after(() => server.ask('config', 'set', 'maxmemory', '0'))
+      t.equal((await put(app, 'b')).statusCode, 507)
+      t.equal((await app.inject(url('a'))).statusCode, 200)
+      const { storage_bytes, storage_bytes_limit, ...others } = await scrape(app)
+      t.equal(storage_bytes_limit, 600_000)
+      t.ok((storage_bytes as number) > 600_000)
+      t.match(others, { 'storage_operations_total{operation="put",outcome="full"}': 1, storage_engine_up: 1 })
+      t.equal((await app.inject({ method: 'DELETE', url: url('a') })).statusCode, 204)
+      await server.ask('config', 'set', 'maxmemory', '0')
+      t.equal((await put(app, 'b')).statusCode, 201)
+      t.equal((await scrape(app)).storage_bytes_limit, undefined)
+    })
+
+    t.test(
+      'uploads and answers to slow clients take no more of this process than MAX_STORE_BYTES',
+      async (t) => {
+        const app = await start(t, { MAX_STORE_BYTES: '20000000' })
+        const port = await listen(app)
+        t.equal(
+          (await send({ port, path: url('a'), method: 'PUT' }, Buffer.alloc(15_000_000))).statusCode,
+          201,
+        )
+        const slow = connect(port, '127.0.0.1').pause()
+        t.after(() => slow.destroy())
+        slow.write(`GET ${url('a')} HTTP/1.1\r\nHost: a\r\n\r\n`)
+        await until(async () => (await app.inject(url('a'))).statusCode === 503)
+        t.equal((await put(app, 'b', Buffer.alloc(6_000_000))).statusCode, 507)
+        slow.destroy()
+        await until(async () => (await put(app, 'b', Buffer.alloc(6_000_000))).statusCode === 201)
+        t.equal((await app.inject(url('a'))).statusCode, 200)
+      },
+    )
+
+    t.test('two instances are one service: one of 200 creates, and no count is lost', async (t) => {
+      const ports = await Promise.all([start(t), start(t)].map(async (app) => listen(await app)))
+      const agent = new Agent({ keepAlive: true })
+      t.after(() => agent.destroy())
+      const to = (client: number) => ({ port: ports[client % 2] as number, path: url('contested'), agent })
+      const created = await Promise.all(
+        Array.from({ length: 200 }, (_, client) =>
+          send({ ...to(client), method: 'PUT', headers: { 'if-none-match': '*' } }, Buffer.from('0')),
+        ),
+      )
+      const statusCodes = created.map(({ statusCode }) => statusCode).sort()
+      t.strictSame(statusCodes, [201, ...Array(199).fill(412)])
+      async function count(client: number): Promise<void> {
+        const { headers, body } = await send(to(client))
+        const ifMatch = { 'if-match': headers.etag }
+        const next = Buffer.from(`${Number(body) + 1}`)
+        const { statusCode } = await send({ ...to(client), method: 'PUT', headers: ifMatch }, next)
+        if (statusCode === 412) return count(client)
+        if (statusCode !== 204) t.fail(`${statusCode}`)
+      }
+      await Promise.all(
+        Array.from({ length: 20 }, async (_, client) => {
+          for (let i = 0; i < 10; i++) await count(client)
+        }),
+      )
+      t.equal(`${(await send(to(0))).body}`, '200')
+    })
+
+    t.test('a replica takes no writes: they are 503, and succeed as soon as it is a primary', async (t) => {
+      const lines: Lines = []
+      const app = await start(t, { LOG_LEVEL: 'warn' }, lines)
+      await put(app, 'a')
+      const [nobody] = await freePorts(1)
+      await server.ask('replicaof', '127.0.0.1', `${nobody}`)
+      t.after(() => server.ask('replicaof', 'no', 'one'))
+      await until(async () => (await put(app, 'b')).headers['retry-after'] === '1')
+      t.match(lines, [{ statusCode: 503, cause: /^READONLY/ }])
+      await server.ask('replicaof', 'no', 'one')
+      await until(async () => (await put(app, 'b')).statusCode === 201)
+    })
+
+    t.test('a script that the server has forgotten is sent again', async (t) => {
+      const app = await start(t)
+      for (const statusCode of [201, 204]) {
+        await server.ask('script', 'flush')
+        t.equal((await put(app, 'a')).statusCode, statusCode)
+      }
+    })
+  })
+
+  t.test(
+    'a server killed under load: no acknowledged write is lost, nothing hangs, and it is back',
+    async (t) => {
+      const server = await startRedis(t, ['--appendonly', 'yes', '--appendfsync', 'always'])
+      const lines: Lines = []
+      const app = build(t, { STORAGE_URL: server.url, LOG_LEVEL: 'info' }, lines)
+      const port = await listen(app)
+      const { stop, written, statusCodes } = load(
+        port,
+        16,
+        (client, number) => ({ path: url(`${client}-${number}`), method: 'PUT' }),
+        Buffer.from('acknowledged'),
+      )
+      await until(() => written.length > 500)
+      for (let kills = 0; kills < 2; kills++) {
+        await server.kill()
+        await until(async () => (await scrape(app)).storage_engine_up === 0)
+        t.equal((await send({ port, path: '/livez' })).statusCode, 200)
+        t.strictSame(await readiness(app), { error: 'storage engine is unreachable' })
+        await server.start()
+        const returned = performance.now()
+        const before = written.length
+        await until(() => written.length > before)
+        const backMs = performance.now() - returned
+        t.ok(backMs < 2000, `back after ${backMs} ms`)
+        await until(async () => (await scrape(app)).storage_engine_up === 1)
+      }
+      const longestMs = await stop()
+      t.ok(longestMs < 2000, `the longest answer took ${longestMs} ms`)
+      t.ok((statusCodes[503] ?? 0) > 0, 'there were 503')
+      const expected = new Set(['201', '204', '503'])
+      t.strictSame(
+        Object.keys(statusCodes).filter((code) => !expected.has(code)),
+        [],
+      )
+      const stored = new Set((await listAll(app, 'limit=1000')).map(url))
+      t.strictSame(
+        written.filter((path) => !stored.has(path)),
+        [],
+      )
+      t.strictSame(messages(lines), [
+        'storage engine is available',
+        'storage engine is unreachable',
+        'storage engine is available',
+        'storage engine is unreachable',
+        'storage engine is available',
+      ])
+      t.comment(`${written.length} writes, longest answer ${longestMs} ms`)
+    },
+  )
+
+  t.test(
+    'a server that is stopped in its tracks: 503 within a second, and back as soon as it goes on',
+    async (t) => {
+      const server = await startRedis(t)
+      const lines: Lines = []
+      const app = build(t, { STORAGE_URL: server.url, LOG_LEVEL: 'info' }, lines)
+      const port = await listen(app)
+      t.equal((await put(app, 'a')).statusCode, 201)
+      const running = load(
+        port,
+        8,
+        (client, number) =>
+          client % 2 === 0 ? { path: url('a') } : { path: url(`${number}`), method: 'PUT' },
+        Buffer.alloc(1000),
+      )
+      await until(() => (running.statusCodes[200] ?? 0) > 100)
+      server.signal('SIGSTOP')
+      t.after(() => server.signal('SIGCONT'))
+      const scraped = performance.now()
+      t.equal((await scrape(app)).storage_objects, undefined, 'a scrape has what there is')
+      t.ok(performance.now() - scraped < 1000)
+      await until(async () => (await readiness(app)).error === 'storage engine does not answer')
+      for (const method of ['GET', 'PUT', 'DELETE'] as const) {
+        const begun = performance.now()
+        const { statusCode, headers } = await app.inject({
+          method,
+          url: url('a'),
+          headers: { 'if-match': '*' },
+        })
+        t.strictSame([statusCode, headers['retry-after']], [503, '1'], method)
+        t.ok(performance.now() - begun < 1000, `${method} took ${performance.now() - begun} ms`)
+      }
+      t.equal((await app.inject('/api/buckets')).statusCode, 503)
+      server.signal('SIGCONT')
+      const returned = performance.now()
+      await until(async () => (await app.inject(url('a'))).statusCode === 200)
+      t.ok(performance.now() - returned < 2000, `back after ${performance.now() - returned} ms`)
+      const longestMs = await running.stop()
+      t.ok(longestMs < 2000, `the longest answer took ${longestMs} ms`)
+      await until(async () => (await readiness(app)).status === 'ok')
+      t.strictSame(messages(lines).slice(0, 2), [
+        'storage engine is available',
+        'storage engine does not answer',
+      ])
+      t.ok(messages(lines).length <= 5, 'no flood')
+      t.equal(messages(lines).at(-1), 'storage engine is available')
+    },
+  )
+
+  t.test(
+    'a server that is not there at the start is waited for, and served from as soon as it is',
+    async (t) => {
+      const server = await startRedis(t)
+      await server.kill()
+      const lines: Lines = []
+      const begun = performance.now()
+      const app = build(t, { STORAGE_URL: server.url, LOG_LEVEL: 'info' }, lines)
+      await app.ready()
+      t.ok(performance.now() - begun < 1000)
+      t.equal((await app.inject('/livez')).statusCode, 200)
+      t.equal((await app.inject('/readyz')).statusCode, 503)
+      t.equal((await put(app, 'a')).statusCode, 503)
+      await server.start()
+      const returned = performance.now()
+      await until(async () => (await put(app, 'a')).statusCode === 201)
+      t.ok(performance.now() - returned < 2000)
+      await until(async () => (await app.inject('/readyz')).statusCode === 200)
+      t.strictSame(messages(lines), ['storage engine is unreachable', 'storage engine is available'])
+    },
+  )
+
+  t.test('a server that is loading its data is not ready', async (t) => {
+    const server = await startRedis(t, [
+      ...['--appendonly', 'yes', '--enable-debug-command', 'yes'],
+      ...['--loading-process-events-interval-bytes', '1024', '--key-load-delay', '200'],
+    ])
+    const app = build(t, { STORAGE_URL: server.url })
+    await app.ready()
+    await server.ask('debug', 'populate', '20000', 'key', '10')
+    await server.ask('bgrewriteaof')
+    await until(async () => /aof_rewrite_in_progress:0/.test(await server.ask('info', 'persistence')))
+    const loading = server.ask('debug', 'loadaof').catch(() => {})
+    await until(async () => (await readiness(app)).error === 'storage engine is loading its data')
+    t.equal((await put(app, 'a')).statusCode, 503)
+    await server.kill()
+    await loading
+  })
+
+  t.test('passwords and users: what is right works, what is wrong is told apart', async (t) => {
+    const password = 'p:a/s@s w?rd'
+    const server = await startRedis(t, ['--requirepass', password], ['--pass', password, '--no-auth-warning'])
+    await server.ask('acl', 'setuser', 'storage', 'on', '>secret', '~storage-api:*', '+@all')
+    const at = `127.0.0.1:${server.port}`
+    const dir = t.testdir({ password: `${password}\n`, wrong: 'wrong' })
+    const right = [
+      { STORAGE_URL: `redis://:${encodeURIComponent(password)}@${at}` },
+      { STORAGE_URL: `redis://storage:secret@${at}` },
+      { STORAGE_URL: `redis://${at}/1`, STORAGE_PASSWORD_FILE: `${dir}/password` },
+    ]
+    for (const env of right) t.ok([201, 204].includes((await put(build(t, env), 'a')).statusCode))
+    const wrong = [
+      { STORAGE_URL: `redis://${at}` },
+      { STORAGE_URL: `redis://:mistaken@${at}` },
+      { STORAGE_URL: `redis://storage@${at}`, STORAGE_PASSWORD_FILE: `${dir}/wrong` },
+    ]
+    for (const env of wrong) {
+      const lines: Lines = []
+      const app = build(t, { ...env, LOG_LEVEL: 'info' }, lines)
+      t.equal((await put(app, 'a')).statusCode, 503)
+      await until(() => lines.length > 0)
+      const error = 'storage engine refuses the user or the password'
+      t.strictSame(await readiness(app), { error })
+      t.strictSame(messages(lines), [error])
+      t.notMatch(JSON.stringify(lines), /mistaken|wrong/)
+    }
+  })
+
+  t.test('TLS: an authority that is trusted, and one that is not', async (t) => {
+    const dir = certificates(t, 'localhost')
+    const [port] = await freePorts(1)
+    await startRedis(t, [
+      ...['--tls-port', `${port}`, '--tls-auth-clients', 'no', '--tls-ca-cert-file', `${dir}/ca.crt`],
+      ...['--tls-cert-file', `${dir}/server.crt`, '--tls-key-file', `${dir}/server.key`],
+    ])
+    const STORAGE_URL = `rediss://127.0.0.1:${port}`
+    const app = build(t, { STORAGE_URL, STORAGE_CA_FILE: `${dir}/ca.crt` })
+    const bytes = Buffer.from(Array.from({ length: 100_000 }, (_, i) => i % 251))
+    t.equal((await put(app, 'a', bytes)).statusCode, 201)
+    t.ok(bytes.equals((await app.inject(url('a'))).rawPayload))
+    for (const env of [{ STORAGE_CA_FILE: `${dir}/other.crt` }, {}]) {
+      const lines: Lines = []
+      const other = build(t, { STORAGE_URL, LOG_LEVEL: 'info', ...env }, lines)
+      t.equal((await put(other, 'a')).statusCode, 503)
+      await until(() => lines.length > 0)
+      const error = 'storage engine has a certificate that is not trusted'
+      t.strictSame(await readiness(other), { error })
+      t.strictSame(messages(lines), [error])
+    }
+  })
+}
+t.end()
