@@ -343,6 +343,28 @@ line(
   ).noValue('no operations'),
 )
 
+heading('Engine')
+line(
+  9,
+  graph(
+    'Engine Up',
+    'none',
+    `Whether each instance reaches its engine over a network: 1, or 0. Look for 0, while every request under
+    /api is 503: of one instance it is the network, of all the engine. The memory engine has none.`,
+    gauge('storage_engine_up'),
+  ).axisSoftMax(1),
+  graph(
+    'Engine Duration',
+    's',
+    `The time within which 99 of 100 operations on the engine end, by operation, as far as the buckets of 1,
+    10 and 100 ms tell. Look for a rise with that of the requests: the engine is slow, and not the service.`,
+    [
+      `histogram_quantile(0.99, sum by (operation, le) (${rate('storage_engine_duration_seconds_bucket')})) >= 0`,
+      '{{operation}}',
+    ],
+  ),
+)
+
 heading('Objectives')
 line(
   9,
