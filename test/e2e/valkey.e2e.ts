@@ -15,7 +15,7 @@ const SETTINGS = {
 const valkey = (...args: string[]) => compose(['--profile', 'valkey', ...args], SETTINGS)
 
 const isOurs = !existsSync(PASSWORD_FILE)
-if (isOurs) writeFileSync(PASSWORD_FILE, 'a password of the test')
+if (isOurs) writeFileSync(PASSWORD_FILE, 'a-password-of-the-test')
 await valkey('down', '--volumes', '--remove-orphans')
 await valkey('up', '--build', '--detach', '--wait', 'storage_api', 'prometheus', 'valkey')
 t.teardown(async () => {
@@ -51,7 +51,6 @@ t.test('the server asks for the password, and forgets nothing for want of memory
 })
 
 t.test('the queries of the dashboard about the engine return data', async (t) => {
-  await put('measured', 'x')
   const prometheus = await published('prometheus', 9090)
   const dashboard = JSON.parse(readFileSync('compose/grafana/dashboards/storage-api.json', 'utf8'))
   const values: Record<string, string> = { $job: '.*', $instance: '.*', $__rate_interval: '1m' }
@@ -66,7 +65,10 @@ t.test('the queries of the dashboard about the engine return data', async (t) =>
   for (const expr of queries) {
     const promql = expr.replace(/\$\w+/g, (variable: string) => values[variable])
     const samples = await eventually(
-      () => query(prometheus, promql),
+      async () => {
+        await put('measured', 'x')
+        return query(prometheus, promql)
+      },
       (samples) => samples.length > 0,
     )
     t.not(samples.length, 0, promql)
