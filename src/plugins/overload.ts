@@ -29,16 +29,18 @@ const plugin: FastifyPluginAsync<OverloadOptions> = async (app, options) => {
     sampleIntervalMs = 1000,
   } = options
   let overload = false
+  let lookedAt = performance.now()
 
   const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
   delays.enable()
   const timer = setInterval(() => {
+    const now = performance.now()
     // Not a number where there was no sample, for want of a single turn of the event loop.
-    const eventLoopDelayMs = delays.mean / 1e6 - RESOLUTION_MS
+    const eventLoopDelayMs = Number.isNaN(delays.mean) ? now - lookedAt : delays.mean / 1e6 - RESOLUTION_MS
+    lookedAt = now
     delays.reset()
     const heapUsedBytes = getHeapStatistics().used_heap_size
-    const isInTime = eventLoopDelayMs <= maxEventLoopDelayMs
-    if (overload === (!isInTime || heapUsedBytes > maxHeapUsedBytes)) return
+    if (overload === (eventLoopDelayMs > maxEventLoopDelayMs || heapUsedBytes > maxHeapUsedBytes)) return
     overload = !overload
     app.log.warn({ eventLoopDelayMs, heapUsedBytes }, overload ? 'overloaded' : 'not overloaded any more')
   }, sampleIntervalMs).unref()

@@ -130,8 +130,9 @@ t.test('every combination of method, Range, If-Range and size is as RFC 9110 has
 t.test('a part has the headers of the whole, and says where it is from', async (t) => {
   const ask = await connected(t)
   await ask('PUT', 'a', {}, object(10))
-  const { date: _, 'x-request-id': __, ...whole } = (await ask('GET', 'a')).headers
-  const { date, 'x-request-id': ___, ...part } = (await ask('GET', 'a', { range: 'bytes=1-2' })).headers
+  const same = { 'x-request-id': 'same' }
+  const { date: _, ...whole } = (await ask('GET', 'a', same)).headers
+  const { date, ...part } = (await ask('GET', 'a', { ...same, range: 'bytes=1-2' })).headers
   t.match(whole, { 'accept-ranges': 'bytes', 'cache-control': 'no-cache' })
   t.strictSame(part, { ...whole, 'content-length': '2', 'content-range': 'bytes 1-2/10' })
   t.ok(date)

@@ -35,6 +35,26 @@ t.test('an event loop that lags is 503 with Retry-After, and recovers by itself'
   await until(async () => (await status()) === 200)
 })
 
+t.test('a time without a single turn of the event loop is a delay of as long', async (t) => {
+  const delays = { enable() {}, disable() {}, reset() {}, mean: Number.NaN }
+  const { default: overload } = await t.mockImport<typeof import('../../src/plugins/overload.ts')>(
+    '../../src/plugins/overload.ts',
+    { 'node:perf_hooks': { monitorEventLoopDelay: () => delays } },
+  )
+  const app = Fastify()
+  t.after(() => app.close())
+  const logged = t.capture(app.log, 'warn')
+  app.register(overload, { sampleIntervalMs: 20, maxEventLoopDelayMs: 10 })
+  await app.ready()
+  let calls: unknown[][] = []
+  await until(() => {
+    calls = logged.args()
+    return calls.length > 0
+  })
+  const [[warning]] = calls as [[{ eventLoopDelayMs: number }]]
+  t.ok(warning.eventLoopDelayMs > 10, `${warning.eventLoopDelayMs} ms`)
+})
+
 t.test('a heap near its limit is 503, and the log says so once', async (t) => {
   const app = guarded(t, { maxHeapUsedBytes: 1 })
   const logged = t.capture(app.log, 'warn')

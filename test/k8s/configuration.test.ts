@@ -1,0 +1,175 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { parse } from 'yaml'
+import { files, type Manifest, type Pod, stack, stacks } from './manifests.ts'
+
+const read = (...path: string[]) => readFileSync(join(...path), 'utf8')
+const PROMETHEUS = files(stack, 'prometheus', 'configuration')
+const GRAFANA = files(stack, 'grafana', 'configuration')
+const composed = parse(read('compose/prometheus/prometheus.yml'))
+const discovering = parse(PROMETHEUS['prometheus.yml'] ?? '')
+
+/** Kubernetes' binary units: `5Gi`. */
+const bytes = (quantity: string) => Number(quantity.replace('Gi', '')) * 2 ** 30
+
+const hasPromtool = spawnSync('promtool', ['--version']).status === 0
+const skip = hasPromtool || process.env.CI !== undefined ? false : 'skipped: no promtool'
+
+t.test('promtool accepts what is mounted for Prometheus', { skip }, async (t) => {
+  const directory = t.testdir(PROMETHEUS as Record<string, string>)
+  const check = spawnSync('promtool', ['check', 'config', join(directory, 'prometheus.yml')], {
+    encoding: 'utf8',
+  })
+  t.equal(check.status, 0, check.stdout + check.stderr)
+  t.match(check.stdout, /2 rule files found/, 'rule files')
+})
+
+t.test('the rules and alerts are those of Compose, byte for byte', async (t) => {
+  for (const file of ['rules.yml', 'alerts.yml'])
+    t.equal(PROMETHEUS[file], read('compose/prometheus', file), file)
+})
+
+t.test('what Grafana reads is what it reads in Compose, byte for byte, at the same paths', async (t) => {
+  const paths = [
+    'grafana.ini',
+    'provisioning/datasources/prometheus.yaml',
+    'provisioning/dashboards/storage-api.yaml',
+    'dashboards/storage-api.json',
+  ]
+  t.strictSame(Object.keys(GRAFANA), paths, 'paths')
+  for (const path of paths) t.equal(GRAFANA[path], read('compose/grafana', path), path)
+  const dashboard = stacks.map((stack) => stack.get('ConfigMap', 'grafana-dashboards')?.data)
+  t.strictSame(
+    dashboard,
+    stacks.map(() => ({ 'storage-api.json': GRAFANA['dashboards/storage-api.json'] })),
+  )
+})
+
+t.test('configuration and data are mounted where Compose mounts them', async (t) => {
+  for (const name of ['prometheus', 'grafana']) {
+    const service = parse(read('compose', name, 'compose.yaml')).services[name]
+    const targets: string[] = [
+      ...service.volumes.map((volume: string) => volume.split(':')[1]),
+      ...(service.tmpfs ?? []),
+    ]
+    const mounts = stack.pod(name).spec.containers.flatMap(({ volumeMounts }) => volumeMounts)
+    for (const target of targets) {
+      t.ok(
+        mounts.some(({ mountPath }) => target === mountPath || target.startsWith(`${mountPath}/`)),
+        `mounted: ${target}`,
+      )
+    }
+  }
+})
+
+t.test('Prometheus scrapes as in Compose, and asks each pod instead of a Service', async (t) => {
+  const { scrape_configs: composedJobs, ...composedRest } = composed
+  const { scrape_configs: jobs, ...rest } = discovering
+  t.strictSame(rest, composedRest, 'intervals and rule files')
+  t.equal(jobs.length, 1, 'one job')
+  const { static_configs, ...job } = composedJobs[0]
+  const { kubernetes_sd_configs, relabel_configs, ...scrape } = jobs[0]
+  t.strictSame(scrape, job, 'job and limits')
+
+  const [{ role, namespaces, selectors }] = kubernetes_sd_configs
+  t.strictSame([role, namespaces], ['pod', { own_namespace: true }], 'pods of its own namespace')
+  const [{ label, ...selector }] = selectors
+  t.strictSame(selector, { role: 'pod', field: 'status.phase=Running' }, 'pods that run')
+  const selected = stack.pods.filter(([, { metadata }]) => {
+    const [name, value] = label.split('=')
+    return metadata.labels[name] === value
+  })
+  t.strictSame(
+    selected.map(([name]) => name),
+    ['storage-api'],
+    'service discovery selects its pods alone',
+  )
+
+  const [keep, instance] = relabel_configs
+  t.match(keep, { source_labels: ['__meta_kubernetes_pod_container_port_name'], action: 'keep' })
+  const ports = stack.pod('storage-api').spec.containers.flatMap(({ ports }) => ports)
+  t.match(
+    ports.filter(({ name }) => RegExp(`^(?:${keep.regex})$`).test(name)),
+    [{ containerPort: 5000 }],
+  )
+  t.strictSame(
+    instance,
+    { source_labels: ['__meta_kubernetes_pod_name'], target_label: 'instance' },
+    'instance',
+  )
+})
+
+t.test('Prometheus keeps as long as in Compose, in less than its volume', async (t) => {
+  const { args } = stack.pod('prometheus').spec.containers[0] as Pod['spec']['containers'][0]
+  const { command } = parse(read('compose/prometheus/compose.yaml')).services.prometheus
+  const size = '--storage.tsdb.retention.size='
+  const withoutSize = (flags: string[]) => flags.filter((flag) => !flag.startsWith(size))
+  t.strictSame(withoutSize(args), withoutSize(command), 'flags')
+  const limit = args.find((flag) => flag.startsWith(size))?.slice(size.length) ?? ''
+  const volume = stack.get('PersistentVolumeClaim', 'prometheus') as Manifest<'PersistentVolumeClaim'>
+  const share =
+    (Number(limit.replace('GB', '')) * 2 ** 30) / bytes(volume.spec.resources.requests.storage as string)
+  t.ok(share > 0.5 && share <= 0.8, `retention.size is ${share} of the volume`)
+})
+
+t.test('the PrometheusRule is what npm run prometheus-rule makes of the rules and alerts', async (t) => {
+  const { stdout } = spawnSync(process.execPath, ['k8s/components/prometheus-operator/prometheus-rule.ts'], {
+    encoding: 'utf8',
+  })
+  t.equal(read('k8s/components/prometheus-operator/prometheus-rule.yaml'), stdout, 'the file is up to date')
+  const groups = ['rules.yml', 'alerts.yml'].flatMap((file) => parse(read('compose/prometheus', file)).groups)
+  for (const { name, rule } of withOperator()) {
+    t.strictSame(rule?.spec.groups, groups, `${name}: the groups of the files`)
+  }
+})
+
+t.test('the ServiceMonitor scrapes as Prometheus does, under the same job and instance', async (t) => {
+  const { global } = composed
+  const [{ job_name, sample_limit }] = composed.scrape_configs
+  for (const { name, monitor } of withOperator()) {
+    t.equal(monitor?.spec.sampleLimit, sample_limit, `${name}: sample limit`)
+    t.strictSame(
+      monitor?.spec.endpoints,
+      [
+        {
+          port: 'http',
+          interval: global.scrape_interval,
+          scrapeTimeout: global.scrape_timeout,
+          relabelings: [
+            { targetLabel: 'job', replacement: job_name },
+            { sourceLabels: ['__meta_kubernetes_pod_name'], targetLabel: 'instance' },
+          ],
+        },
+      ],
+      `${name}: endpoints`,
+    )
+  }
+})
+
+t.test(
+  'with the Prometheus Operator its Grafana finds the dashboard, and ours is gone with our Prometheus',
+  async (t) => {
+    for (const { name, manifests, dashboard } of withOperator()) {
+      t.equal(dashboard?.metadata.labels.grafana_dashboard, '1', `${name}: the side-car's label`)
+      const left = manifests.filter(({ metadata }) =>
+        ['prometheus', 'grafana'].includes(metadata.labels['app.kubernetes.io/name'] as string),
+      )
+      t.strictSame(left, [dashboard], `${name}: nothing else of Prometheus and Grafana`)
+    }
+  },
+)
+
+/** What the combinations with the operator's component have. */
+function withOperator() {
+  return stacks
+    .filter(({ name }) => name.includes('prometheus-operator'))
+    .map((stack) => ({
+      name: stack.name,
+      manifests: stack.manifests,
+      rule: stack.get('PrometheusRule', 'storage-api'),
+      monitor: stack.get('ServiceMonitor', 'storage-api'),
+      dashboard: stack.get('ConfigMap', 'grafana-dashboards'),
+    }))
+}
