@@ -92,10 +92,13 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
   }
 }
 
-/** Stops `Date.now()` for the length of a test, at a whole second: the test sets `now`, in Unix milliseconds. */
+/**
+ * Stops `Date.now()` for the length of a test, at a whole second: the test sets `now`, in Unix milliseconds. It is a minute
+ * ahead, so that a server with a clock of its own ends no life before the test does.
+ */
 export function stopClock(t: Test): { now: number } {
   const { now } = Date
-  const clock = { now: 1000 * Math.floor(now() / 1000) }
+  const clock = { now: 1000 * Math.floor(now() / 1000) + 60_000 }
   // `t.intercept` would keep a stack trace of each call.
   Date.now = () => clock.now
   t.after(() => {

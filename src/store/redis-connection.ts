@@ -156,7 +156,6 @@ class ClusterConnection implements Connection {
     next
       .connect()
       .then(() => {
-        if (this.#next !== next) return next.destroy()
         const old = this.#cluster
         this.#cluster = next
         setTimeout(() => old.destroy(), RETIRE_MS).unref()
@@ -165,13 +164,12 @@ class ClusterConnection implements Connection {
       // The reason has been an event.
       .catch(() => {})
       .finally(() => {
-        if (this.#next === next) this.#next = undefined
+        this.#next = undefined
       })
   }
 
   close(): void {
     this.#next?.destroy()
-    this.#next = undefined
     this.#cluster.destroy()
   }
 }

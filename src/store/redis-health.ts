@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ClientOfflineError } from '@redis/client'
+import { ClientOfflineError, SocketTimeoutError } from '@redis/client'
 import type { FastifyBaseLogger } from 'fastify'
 import { type Deadlines, TimeLimitError } from './deadlines.ts'
 import { type Connection, isRefusal, isUntrusted } from './redis-connection.ts'
@@ -15,7 +15,8 @@ export const errorCode = (error: unknown) => /^[A-Z]+(?= |$)/.exec((error as Err
 function describe(error: Error): string {
   if (isRefusal(error)) return 'storage engine refuses the user or the password'
   if (isUntrusted(error)) return 'storage engine has a certificate that is not trusted'
-  if (error instanceof TimeLimitError) return 'storage engine does not answer'
+  if (error instanceof TimeLimitError || error instanceof SocketTimeoutError)
+    return 'storage engine does not answer'
   if (errorCode(error) === 'LOADING') return 'storage engine is loading its data'
   if (errorCode(error) === 'CLUSTERDOWN') return 'storage engine is a cluster without some of its slots'
   return 'storage engine is unreachable'
@@ -101,7 +102,7 @@ export class Health {
     const trouble = error && describe(error)
     if (trouble !== this.trouble) {
       if (error !== undefined)
-        this.#log.error({ cause: error.message || (error as NodeJS.ErrnoException).code }, trouble)
+        this.#log.error({ cause: error.message, code: (error as NodeJS.ErrnoException).code }, trouble)
       else this.#log.info('storage engine is available')
     }
     this.trouble = trouble

@@ -25,7 +25,7 @@ interface Place {
   last: string
 }
 
-const PLACE = /^([\w-]{8}) (\d{1,5}) ([0-9a-f]{40}) (\d{1,20}) (\d{0,20}) (.*)$/su
+const PLACE = /^([\w-]{8}) (\d{1,5}) (\w{1,40}) (\d{1,20}) (\d{0,20}) (.*)$/su
 
 const isCursor = (text: string) => BigInt.asUintN(64, BigInt(text)) === BigInt(text)
 
@@ -43,7 +43,7 @@ const escapeGlob = (text: string) => text.replace(/[\\*?[\]]/g, '\\$&')
 
 async function runOf(primary: Primary): Promise<string> {
   const info = `${await primary.send(['INFO', 'server'])}`
-  return /^run_id:([0-9a-f]{40})/m.exec(info)?.[1] ?? '0'.repeat(40)
+  return `${/^run_id:(\w+)/m.exec(info)?.[1]}`
 }
 
 /**

@@ -113,24 +113,20 @@ export class RedisStore implements Store {
     { bytes, etag, expires }: NewObject,
     preconditions?: Preconditions,
   ): Promise<PutOutcome> {
-    return this.#run('put', bytes.length, async () => {
-      const meta = [
-        etag,
-        bytes.length,
-        Math.floor(Date.now() / 1000),
-        ...(expires === undefined ? [] : [expires]),
-      ]
+    return this.#run('put', bytes.length, () => {
+      const modified = Math.floor(Date.now() / 1000)
+      const meta = [etag, bytes.length, modified, ...(expires === undefined ? [] : [expires])].join(' ')
       const expiresMs = expires === undefined ? '' : `${expires * 1000}`
-      try {
-        const args = [...preconditionArguments(preconditions), bytes, meta.join(' '), expiresMs]
-        return (await this.#evaluate(PUT, id, args)) as PutOutcome
-      } catch (error) {
-        if (errorCode(error) === 'OOM') return 'full'
-        throw error
-      } finally {
-        // Not before: a server that does not answer makes the client library keep what it is to send.
-        this.release(bytes.length)
-      }
+      const args = [...preconditionArguments(preconditions), bytes, meta, expiresMs]
+      return (this.#evaluate(PUT, id, args) as Promise<PutOutcome>)
+        .catch((error) => {
+          if (errorCode(error) === 'OOM') return 'full' as const
+          throw error
+        })
+        .finally(() => {
+          // Not before: a server that does not answer makes the client library keep what it is to send.
+          this.release(bytes.length)
+        })
     })
   }
 
@@ -222,15 +218,14 @@ export class RedisStore implements Store {
    */
   async #run<T>(operation: Operation, bytes: number, act: () => Promise<T>): Promise<T> {
     const started = performance.now()
-    try {
-      return await this.#deadlines.limit(act(), LIMIT_MS * Math.max(1, bytes / LIMIT_BYTES))
-    } catch (error) {
-      const code = errorCode(error)
-      // A primary that has become a replica says so on its old connections: the address may lead to another one now.
-      if (code === 'READONLY') this.#connection.renew()
-      throw code === undefined || TEMPORARY.has(code) ? engineUnavailable(error) : error
-    } finally {
-      this.#options.observe(operation, (performance.now() - started) / 1000)
-    }
+    return this.#deadlines
+      .limit(act(), LIMIT_MS * Math.max(1, bytes / LIMIT_BYTES))
+      .catch((error) => {
+        const code = errorCode(error)
+        // A primary that has become a replica says so on its old connections: the address may lead to another one now.
+        if (code === 'READONLY') this.#connection.renew()
+        throw code === undefined || TEMPORARY.has(code) ? engineUnavailable(error) : error
+      })
+      .finally(() => this.#options.observe(operation, (performance.now() - started) / 1000))
   }
 }

@@ -48,7 +48,7 @@ export const storageUrl = Type.String({
 export function parseStorageUrl(url: string): Engine | undefined {
   if (url === 'memory:') return { engine: 'memory' }
   const [, engine, , username, password, hosts, database] =
-    /^([a-z+]+):\/\/(([^:@]*)(?::([^@]*))?@)?([^/]+)\/?(\d*)$/.exec(url) ?? []
+    /^([a-z+]+):\/\/(([^:@]*)(?::([^@]*))?@)?([^/]+)\/?(\d*)$/.exec(url) as string[]
   const addresses = (hosts as string).split(',').map((address) => {
     const [, host, port = DEFAULT_PORT] = /^(.*?)(?::(\d+))?$/.exec(address) as string[]
     return { host: (host as string).replace(/^\[|\]$/g, ''), port: Number(port) }

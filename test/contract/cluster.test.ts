@@ -6,10 +6,9 @@ import { hasRedis, startCluster } from '../redis.ts'
 t.setTimeout(120_000)
 if (hasRedis(t)) {
   useEngine(await startCluster(t))
-  process.env.OPERATIONS ??= '3000'
+  process.env.OPERATIONS ??= '1500'
   await import('./concurrency.test.ts')
   await import('./preconditions.test.ts')
-  await import('./expiry.test.ts')
   await import('./model.test.ts')
 }
 t.end()

@@ -7,7 +7,7 @@ t.setTimeout(120_000)
 if (hasRedis(t)) {
   const server = await startRedis(t)
   useEngine({ url: server.url, servers: [server] })
-  process.env.OPERATIONS ??= '5000'
+  process.env.OPERATIONS ??= '3000'
   await import('./concurrency.test.ts')
   await import('./preconditions.test.ts')
   await import('./ranges.test.ts')

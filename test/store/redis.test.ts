@@ -198,7 +198,7 @@ if (hasRedis(t)) {
         `${cluster} 1 ${run} ${cursor}  `,
         `${cluster} 0 ${run} 18446744073709551616  `,
         `${cluster} 0 ${run} -1  `,
-        `${cluster} 0 x ${cursor}  `,
+        `${cluster} 0 ${run} x  `,
       ]
       for (const text of wrong) {
         const answer = await app.inject(`/api/buckets?cursor=${Buffer.from(text).toString('base64url')}`)
@@ -369,11 +369,16 @@ if (hasRedis(t)) {
         Buffer.alloc(1000),
       )
       await until(() => (running.statusCodes[200] ?? 0) > 100)
+      const other = build(t, { STORAGE_URL: server.url })
+      t.equal((await other.inject(url('a'))).statusCode, 200)
       server.signal('SIGSTOP')
       t.after(() => server.signal('SIGCONT'))
       const scraped = performance.now()
       t.equal((await scrape(app)).storage_objects, undefined, 'a scrape has what there is')
       t.ok(performance.now() - scraped < 1000)
+      t.equal((await other.inject(url('a'))).statusCode, 503)
+      // While it is being looked at: that began within half a second, and takes a whole one.
+      await other.close()
       await until(async () => (await readiness(app)).error === 'storage engine does not answer')
       for (const method of ['GET', 'PUT', 'DELETE'] as const) {
         const begun = performance.now()
@@ -393,12 +398,12 @@ if (hasRedis(t)) {
       const longestMs = await running.stop()
       t.ok(longestMs < 2000, `the longest answer took ${longestMs} ms`)
       await until(async () => (await readiness(app)).status === 'ok')
-      t.strictSame(messages(lines).slice(0, 2), [
+      t.strictSame(messages(lines), [
         'storage engine is available',
         'storage engine does not answer',
+        'storage engine is available',
       ])
-      t.ok(messages(lines).length <= 5, 'no flood')
-      t.equal(messages(lines).at(-1), 'storage engine is available')
+      t.comment(`longest answer ${longestMs} ms`)
     },
   )
 
