@@ -1,8 +1,16 @@
 import t from 'tap'
-import { FOLDERS, render } from './manifests.ts'
+import { type Manifest, stacks } from './manifests.ts'
 
-for (const [name, folder] of FOLDERS) {
-  t.test(`kubectl and kustomize make the same of ${name}`, async (t) => {
-    t.strictSame(render(folder, 'kubectl kustomize'), render(folder, 'kustomize build'))
-  })
+const byName = (manifests: Manifest[]) =>
+  Object.fromEntries(manifests.map((manifest) => [`${manifest.kind} ${manifest.metadata.name}`, manifest]))
+
+for (const stack of stacks) {
+  t.test(
+    `kubectl and kustomize, from the last component to the first, make the same of ${stack.name}`,
+    async (t) => {
+      const other = await stack.render('kustomize build', stack.components.toReversed())
+      t.equal(other.length, stack.manifests.length, 'as many')
+      t.strictSame(byName(stack.manifests), byName(other), 'the same')
+    },
+  )
 }

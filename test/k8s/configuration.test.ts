@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
-import { files, type Manifest, type Pod, stack, stacks } from './manifests.ts'
+import { files, type Manifest, type Pod, stack, stackOf, stacks, stacksWith } from './manifests.ts'
 
 const read = (...path: string[]) => readFileSync(join(...path), 'utf8')
 const PROMETHEUS = files(stack, 'prometheus', 'configuration')
@@ -48,13 +48,14 @@ t.test('what Grafana reads is what it reads in Compose, byte for byte, at the sa
 })
 
 t.test('configuration and data are mounted where Compose mounts them', async (t) => {
-  for (const name of ['prometheus', 'grafana']) {
+  const withEngine = stackOf('replicated', 'valkey')
+  for (const name of ['prometheus', 'grafana', 'valkey']) {
     const service = parse(read('compose', name, 'compose.yaml')).services[name]
     const targets: string[] = [
       ...service.volumes.map((volume: string) => volume.split(':')[1]),
       ...(service.tmpfs ?? []),
     ]
-    const mounts = stack.pod(name).spec.containers.flatMap(({ volumeMounts }) => volumeMounts)
+    const mounts = withEngine.pod(name).spec.containers.flatMap(({ volumeMounts }) => volumeMounts)
     for (const target of targets) {
       t.ok(
         mounts.some(({ mountPath }) => target === mountPath || target.startsWith(`${mountPath}/`)),
@@ -161,15 +162,43 @@ t.test(
   },
 )
 
+t.test('Valkey starts as in Compose, and is asked the same', async (t) => {
+  const { command, healthcheck } = parse(read('compose/valkey/compose.yaml')).services.valkey
+  const inPod = (text: string) => text.replaceAll('$$', '$')
+  for (const stack of stacksWith('valkey')) {
+    const conf = { 'valkey.conf': read('compose/valkey/valkey.conf') }
+    t.strictSame(files(stack, 'valkey', 'configuration'), conf, `${stack.name}: configuration`)
+    const [container] = stack.pod('valkey').spec.containers as [Pod['spec']['containers'][0]]
+    t.strictSame(container.command, command.map(inPod), `${stack.name}: command`)
+    const asked = ['sh', '-c', inPod(healthcheck.test[1])]
+    t.strictSame(container.startupProbe.exec.command, asked, `${stack.name}: startup`)
+    t.strictSame(container.readinessProbe.exec.command, asked, `${stack.name}: readiness`)
+  }
+})
+
+t.test('Valkey has the memory of Compose, and room on its volume for what it writes anew', async (t) => {
+  const { mem_limit } = parse(read('compose/valkey/compose.yaml')).services.valkey
+  const [, maxmemory] = /^maxmemory (\d+)mb$/m.exec(read('compose/valkey/valkey.conf')) ?? []
+  for (const stack of stacksWith('valkey')) {
+    const { spec } = stack.get('StatefulSet', 'valkey') as Manifest<'StatefulSet'>
+    const [{ resources }] = spec.template.spec.containers as [Pod['spec']['containers'][0]]
+    t.equal(resources.limits.memory, mem_limit.replace('m', 'Mi'), `${stack.name}: limit`)
+    t.equal(resources.requests.memory, resources.limits.memory, `${stack.name}: reserved`)
+    const data = Number(maxmemory) * 2 ** 20
+    t.ok(data <= (parseInt(mem_limit, 10) * 2 ** 20 * 2) / 3, `${stack.name}: a third is for the rest`)
+    const [claim] = spec.volumeClaimTemplates as [Manifest<'PersistentVolumeClaim'>]
+    const volume = bytes(claim.spec.resources.requests.storage as string)
+    t.ok(volume >= 4 * data, `${stack.name}: twice a file that has grown to twice the data`)
+  }
+})
+
 /** What the combinations with the operator's component have. */
 function withOperator() {
-  return stacks
-    .filter(({ name }) => name.includes('prometheus-operator'))
-    .map((stack) => ({
-      name: stack.name,
-      manifests: stack.manifests,
-      rule: stack.get('PrometheusRule', 'storage-api'),
-      monitor: stack.get('ServiceMonitor', 'storage-api'),
-      dashboard: stack.get('ConfigMap', 'grafana-dashboards'),
-    }))
+  return stacksWith('prometheus-operator').map((stack) => ({
+    name: stack.name,
+    manifests: stack.manifests,
+    rule: stack.get('PrometheusRule', 'storage-api'),
+    monitor: stack.get('ServiceMonitor', 'storage-api'),
+    dashboard: stack.get('ConfigMap', 'grafana-dashboards'),
+  }))
 }

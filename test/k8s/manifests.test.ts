@@ -1,8 +1,20 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { parse } from 'yaml'
+import { parseStorageUrl } from '../../src/store/storage-url.ts'
 import { build } from '../helper.ts'
-import { type Manifest, type Pod, type Stack, selects, stack, stacks } from './manifests.ts'
+import {
+  COMPONENTS,
+  type Component,
+  type Manifest,
+  type Pod,
+  type Stack,
+  selects,
+  stack,
+  stackOf,
+  stacks,
+  stacksWith,
+} from './manifests.ts'
 
 type Container = Pod['spec']['containers'][0]
 
@@ -10,6 +22,14 @@ const NAME = 'app.kubernetes.io/name'
 const VERSION = 'app.kubernetes.io/version'
 /** Secrets that the operator may make: all are optional. */
 const SECRETS = ['grafana-admin', 'storage-api-tokens']
+/** Secrets that the operator has to make: the key that is read, the components that need it, and why. */
+const REQUIRED_SECRETS: Record<string, { key: string; components: Component[]; why: string }> = {
+  valkey: {
+    key: 'password',
+    components: ['replicated', 'valkey'],
+    why: 'an engine without a password is open to whoever reaches its port',
+  },
+}
 /** What the standard `restricted` lets pods mount. */
 const VOLUME_TYPES = [
   ...[
@@ -121,6 +141,8 @@ t.test('the user and group of storage-api are those of its image', async (t) => 
 
 t.test('every probe asks a port and a path that exist, and being alive is not being ready', async (t) => {
   const app = build(t)
+  /** Who speaks no HTTP is asked by a command, which is that of Compose (configuration.test.ts), or by a connection. */
+  const commands = ['valkey']
   const known: Record<string, string[]> = {
     prometheus: ['/-/healthy', '/-/ready'],
     grafana: ['/healthz', '/api/health'],
@@ -129,18 +151,23 @@ t.test('every probe asks a port and a path that exist, and being alive is not be
     const { livenessProbe, readinessProbe, startupProbe } = container
     t.ok(livenessProbe, `liveness: ${where}`)
     t.ok(readinessProbe, `readiness: ${where}`)
-    t.not(livenessProbe?.httpGet.path, readinessProbe?.httpGet.path, `liveness is not readiness: ${where}`)
+    const question = ({ httpGet, exec, tcpSocket }: typeof livenessProbe) =>
+      httpGet?.path ?? exec?.command ?? tcpSocket?.port
+    t.notSame(question(livenessProbe), question(readinessProbe), `liveness is not readiness: ${where}`)
     for (const probe of [livenessProbe, readinessProbe, startupProbe]) {
       if (probe === undefined) continue
-      const { path, port } = probe.httpGet
+      if (commands.includes(container.name) && probe.exec !== undefined) continue
+      const { port } = probe.httpGet ?? probe.tcpSocket ?? {}
       t.ok(
         container.ports.some(({ name }) => name === port),
         `port ${port}: ${where}`,
       )
+      if (commands.includes(container.name)) continue
+      const { path } = probe.httpGet ?? {}
       const exists =
         container.name === 'storage-api'
-          ? (await app.inject(path)).statusCode === 200
-          : known[container.name]?.includes(path)
+          ? (await app.inject(path ?? '')).statusCode === 200
+          : known[container.name]?.includes(path ?? '')
       t.ok(exists, `path ${path}: ${where}`)
     }
   }
@@ -150,7 +177,7 @@ t.test('every selector selects', async (t) => {
   for (const { where, stack, manifest } of documents) {
     const matching = (selector: { matchLabels: Record<string, string> }) =>
       stack.pods.filter(([, { metadata }]) => selects(selector, metadata.labels)).map(([name]) => name)
-    if (manifest.kind === 'Deployment') {
+    if (['Deployment', 'StatefulSet', 'PodDisruptionBudget'].includes(manifest.kind)) {
       const { selector } = (manifest as Manifest<'Deployment'>).spec
       t.strictSame(matching(selector), [manifest.metadata.name], `its own pods: ${where}`)
     }
@@ -179,7 +206,7 @@ t.test('every selector selects', async (t) => {
 
 t.test('selectors are names alone, which no release changes', async (t) => {
   for (const { where, manifest } of documents) {
-    if (manifest.kind !== 'Deployment' && manifest.kind !== 'Service') continue
+    if (!['Deployment', 'StatefulSet', 'PodDisruptionBudget', 'Service'].includes(manifest.kind)) continue
     const { selector } = (manifest as Manifest<'Deployment'>).spec
     t.strictSame(Object.keys(selector.matchLabels ?? selector), [NAME], where)
   }
@@ -188,11 +215,9 @@ t.test('selectors are names alone, which no release changes', async (t) => {
 t.test('every port that something refers to is there', async (t) => {
   for (const stack of stacks) {
     for (const { metadata, spec } of stack.all('Service')) {
-      const ports = stack
-        .get('Deployment', metadata.name)
-        ?.spec.template.spec.containers.flatMap(({ ports }) => ports)
+      const ports = stack.pod(metadata.name).spec.containers.flatMap(({ ports }) => ports)
       for (const { targetPort, port } of spec.ports) {
-        const target = ports?.find(({ name }) => name === targetPort)
+        const target = ports.find(({ name }) => name === targetPort)
         t.equal(target?.containerPort, port, `${stack.name}, Service ${metadata.name}: its port is the pod's`)
       }
       t.equal(spec.type, 'ClusterIP', `${stack.name}, Service ${metadata.name}: inside the cluster`)
@@ -213,7 +238,7 @@ t.test('every port that something refers to is there', async (t) => {
 t.test(
   'every ConfigMap, Secret, ServiceAccount, claim and Role that something refers to is there',
   async (t) => {
-    for (const { where, stack, pod } of pods) {
+    for (const { where, name, stack, pod } of pods) {
       const { spec } = pod
       const sources = (spec.volumes ?? []).flatMap(({ projected, ...volume }) => [
         volume,
@@ -223,7 +248,16 @@ t.test(
         ...env.flatMap(({ valueFrom }) => valueFrom ?? []),
         ...envFrom,
       ])
-      for (const { configMap } of sources) {
+      for (const { configMap, secret } of sources as { configMap?: unknown; secret?: unknown }[]) {
+        if (secret !== undefined) {
+          const { secretName, name = secretName, optional } = secret as Record<string, unknown>
+          const { components = [], why } = REQUIRED_SECRETS[name as string] ?? {}
+          t.not(optional, true, `Secret ${name} is required, for ${why}: ${where}`)
+          t.ok(
+            components.some((component) => stack.has(component)),
+            `Secret ${name} is one that these components need: ${where}`,
+          )
+        }
         if (configMap === undefined) continue
         const { name, items = [] } = configMap as { name: string; items?: { key: string }[] }
         const data = stack.get('ConfigMap', name)?.data
@@ -240,16 +274,20 @@ t.test(
         if (persistentVolumeClaim === undefined) continue
         t.ok(stack.get('PersistentVolumeClaim', persistentVolumeClaim.claimName), `claim: ${where}`)
       }
+      const claims = stack.get('StatefulSet', name)?.spec.volumeClaimTemplates ?? []
+      const volumes = [...(spec.volumes ?? []), ...claims.map(({ metadata }) => metadata)]
       for (const { name, volumeMounts = [] } of spec.containers) {
         for (const mount of volumeMounts) {
           t.ok(
-            spec.volumes.some((volume) => volume.name === mount.name),
+            volumes.some((volume) => volume.name === mount.name),
             `volume ${mount.name} of ${name}: ${where}`,
           )
         }
       }
     }
     for (const stack of stacks) {
+      for (const { metadata, spec } of stack.all('StatefulSet'))
+        t.ok(stack.get('Service', spec.serviceName), `${stack.name}: Service of ${metadata.name}`)
       for (const { roleRef, subjects } of stack.all('RoleBinding')) {
         t.ok(stack.get(roleRef.kind as 'Role', roleRef.name), `${stack.name}: Role ${roleRef.name}`)
         for (const { kind, name } of subjects)
@@ -279,7 +317,7 @@ t.test('roles name what they allow, in this namespace, and only Prometheus has o
       stack.manifests.some(({ kind }) => kind.startsWith('ClusterRole')),
       `${stack.name}: nothing of the cluster`,
     )
-    const operator = stack.name.includes('prometheus-operator')
+    const operator = stack.has('prometheus-operator')
     t.strictSame(
       stack.all('Role').map(({ metadata, rules }) => [metadata.name, rules]),
       operator
@@ -363,8 +401,8 @@ t.test('everything says what it is and belongs to', async (t) => {
     t.ok(labels['app.kubernetes.io/component'], `component: ${where}`)
   }
   for (const { where, name, stack, pod } of pods) {
-    const deployment = stack.get('Deployment', name)
-    t.strictSame(pod.metadata.labels, deployment?.metadata.labels, `a pod as its Deployment: ${where}`)
+    const workload = stack.workloads.find(({ metadata }) => metadata.name === name)
+    t.strictSame(pod.metadata.labels, workload?.metadata.labels, `a pod as what makes it: ${where}`)
     t.match(
       pod.metadata.labels,
       { [NAME]: name, 'app.kubernetes.io/instance': name, [VERSION]: /^\d+\.\d+\.\d+$/ },
@@ -397,9 +435,14 @@ t.test('storage-api has the time to lose no request', async (t) => {
       `${stack.name}: sleeping, draining and finishing take less than the grace period`,
     )
     t.strictSame(
-      [spec.replicas, spec.strategy],
-      [1, { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } }],
-      `${stack.name}: the next pod is ready before this one is ended, and objects are in one`,
+      spec.strategy,
+      { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+      `${stack.name}: the next pod is ready before this one is ended`,
+    )
+    t.equal(
+      spec.replicas,
+      stack.has('replicated') ? undefined : 1,
+      `${stack.name}: the autoscaler's number, or one, in which objects are`,
     )
   }
   t.match(readFileSync('src/server.ts', 'utf8'), `FINISH_MS = ${FINISH_SECONDS}_000`, 'FINISH_MS')
@@ -417,3 +460,140 @@ t.test('the volume of Prometheus has one writer', async (t) => {
     'one node',
   )
 })
+
+t.test('the volume of Valkey has one writer, and the template of its claim never changes', async (t) => {
+  for (const stack of stacksWith('valkey')) {
+    const { name } = stack
+    const all = stack.all('StatefulSet')
+    t.strictSame(
+      all.map(({ metadata, spec }) => [metadata.name, spec.replicas]),
+      [['valkey', 1]],
+      `${name}: one`,
+    )
+    for (const { metadata, spec } of all[0]?.spec.volumeClaimTemplates ?? []) {
+      t.strictSame(spec.accessModes, ['ReadWriteOnce'], `${name}: one node`)
+      // The API server refuses a StatefulSet whose claims are other ones.
+      t.not(metadata.labels[NAME], undefined, `${name}: says whose it is`)
+      t.equal(metadata.labels[VERSION], undefined, `${name}: nothing that the next release changes`)
+    }
+  }
+})
+
+t.test('with `replicated` the autoscaler says how many there are, and there are three', async (t) => {
+  for (const stack of stacksWith('replicated')) {
+    const autoscalers = stack.all('HorizontalPodAutoscaler')
+    t.strictSame(
+      autoscalers.map(({ spec }) => [spec.scaleTargetRef, spec.minReplicas]),
+      [[{ apiVersion: 'apps/v1', kind: 'Deployment', name: 'storage-api' }, 3]],
+      `${stack.name}: its target and its least`,
+    )
+    const { spec } = stack.get('Deployment', 'storage-api') as Manifest<'Deployment'>
+    t.notOk('replicas' in spec, `${stack.name}: none that the next apply would set back`)
+    const [autoscaler] = autoscalers as [Manifest<'HorizontalPodAutoscaler'>]
+    t.ok(autoscaler.spec.maxReplicas > 3, `${stack.name}: room for more`)
+    const [{ resources }] = spec.template.spec.containers as [Container]
+    for (const { resource } of autoscaler.spec.metrics) {
+      t.ok(resource.name in resources.requests, `${stack.name}: ${resource.name} is requested`)
+    }
+  }
+})
+
+t.test('with `replicated` a node can be drained, and takes not all of them along', async (t) => {
+  for (const stack of stacksWith('replicated')) {
+    const budgets = stack.all('PodDisruptionBudget')
+    t.equal(budgets.length, 1, `${stack.name}: one budget`)
+    const [{ spec }] = budgets as [Manifest<'PodDisruptionBudget'>]
+    t.ok(selects(spec.selector, stack.pod('storage-api').metadata.labels), `${stack.name}: its pods`)
+    t.equal(spec.unhealthyPodEvictionPolicy, 'AlwaysAllow', `${stack.name}: who is not ready may go`)
+    const replicas = stack.get('HorizontalPodAutoscaler', 'storage-api')?.spec.minReplicas ?? 0
+    const { minAvailable, maxUnavailable = replicas - Number(minAvailable) } = spec
+    t.ok(Number(maxUnavailable) >= 1, `${stack.name}: one may be evicted`)
+    t.ok(Number(maxUnavailable) < replicas, `${stack.name}: one stays`)
+
+    const { labels } = stack.pod('storage-api').metadata
+    const constraints = stack.pod('storage-api').spec.topologySpreadConstraints ?? []
+    const [constraint] = constraints.filter(({ topologyKey }) => topologyKey === 'kubernetes.io/hostname')
+    t.equal(constraint?.maxSkew, 1, `${stack.name}: spread over hosts`)
+    t.equal(constraint?.whenUnsatisfiable, 'ScheduleAnyway', `${stack.name}: one host is enough`)
+    t.ok(constraint && selects(constraint.labelSelector, labels), `${stack.name}: spread among its own`)
+  }
+})
+
+t.test('with `replicated` the engine is a Service of the stack, and its password is mounted', async (t) => {
+  for (const stack of stacksWith('replicated')) {
+    const { containers, volumes } = stack.pod('storage-api').spec
+    const [{ env, volumeMounts }] = containers as [Container]
+    const { STORAGE_URL = '', STORAGE_PASSWORD_FILE = '' } = Object.fromEntries(
+      env.map(({ name, value }) => [name, value]),
+    )
+    const engine = parseStorageUrl(STORAGE_URL)
+    if (engine === undefined || engine.engine === 'memory') {
+      t.fail(`${stack.name}: no engine that is shared`)
+      continue
+    }
+    t.equal(engine.password, undefined, `${stack.name}: no password in the URL`)
+    // Without the component it is one elsewhere, whose address the overlay sets.
+    for (const { host, port } of stack.has('valkey') ? engine.addresses : []) {
+      const ports = stack.get('Service', host)?.spec.ports ?? []
+      t.ok(
+        ports.some((service) => service.port === port),
+        `${stack.name}: ${host}:${port}`,
+      )
+    }
+    const mount = volumeMounts.find(({ mountPath }) => STORAGE_PASSWORD_FILE.startsWith(`${mountPath}/`))
+    const { secret } = volumes.find(({ name }) => name === mount?.name) ?? {}
+    const path = STORAGE_PASSWORD_FILE.slice((mount?.mountPath.length ?? 0) + 1)
+    t.equal(path, REQUIRED_SECRETS[secret?.secretName ?? '']?.key, `${stack.name}: the key of the Secret`)
+    t.equal(mount?.readOnly, true, `${stack.name}: read-only`)
+  }
+})
+
+t.test('no waiver claims what `replicated` has', async (t) => {
+  for (const stack of stacksWith('replicated')) {
+    const annotations = stack.get('Deployment', 'storage-api')?.metadata.annotations ?? {}
+    for (const waiver of ['missingPodDisruptionBudget', 'topologySpreadConstraint'])
+      t.notOk(`polaris.fairwinds.com/${waiver}-exempt` in annotations, `${stack.name}: ${waiver}`)
+    t.notMatch(annotations['kube-score/ignore'], /deployment-/, `${stack.name}: kube-score`)
+  }
+})
+
+t.test(
+  'a component changes and removes what it says, and adds the same whatever else there is',
+  async (t) => {
+    const CHANGED: Record<string, string[]> = {
+      'prometheus-operator': ['ConfigMap grafana-dashboards'],
+      replicated: ['Deployment storage-api'],
+    }
+    const byKey = ({ manifests }: Stack) =>
+      new Map(manifests.map((manifest) => [`${manifest.kind} ${manifest.metadata.name}`, manifest]))
+    const base = byKey(stack)
+    const differences = Object.fromEntries(
+      COMPONENTS.map((component) => {
+        const alone = byKey(stackOf(component))
+        const changed = [...alone].filter(([key, manifest]) => {
+          const before = base.get(key)
+          return JSON.stringify(before) !== JSON.stringify(manifest)
+        })
+        const there = changed.filter(([key]) => base.has(key)).map(([key]) => key)
+        t.strictSame(there, CHANGED[component] ?? [], `${component}: what it changes`)
+        const removed = [...base].filter(([key]) => !alone.has(key))
+        const own = removed.every(([, { metadata }]) =>
+          ['prometheus', 'grafana'].includes(metadata.labels[NAME] as string),
+        )
+        t.equal(removed.length > 0, component === 'prometheus-operator', `${component}: whether it removes`)
+        t.ok(own, `${component}: removes nothing but Prometheus and Grafana`)
+        return [component, { changed, removed: removed.map(([key]) => key) }]
+      }),
+    )
+    for (const stack of stacks) {
+      const expected = new Map(base)
+      for (const component of stack.components) {
+        const { changed, removed } = differences[component] as (typeof differences)[string]
+        for (const key of removed) expected.delete(key)
+        for (const [key, manifest] of changed) expected.set(key, manifest)
+      }
+      const sorted = (manifests: Map<string, Manifest>) => [...manifests].sort(([a], [b]) => (a < b ? -1 : 1))
+      t.strictSame(sorted(byKey(stack)), sorted(expected), `${stack.name}: the sum of its parts`)
+    }
+  },
+)

@@ -1,10 +1,12 @@
-import { execFileSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { join, relative } from 'node:path'
+import { promisify } from 'node:util'
 import type {
   IPrometheusRule,
   IServiceMonitor,
 } from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1'
-import type { Deployment } from 'kubernetes-types/apps/v1.js'
+import type { Deployment, StatefulSet } from 'kubernetes-types/apps/v1.js'
+import type { HorizontalPodAutoscaler } from 'kubernetes-types/autoscaling/v2.js'
 import type {
   ConfigMap,
   Namespace,
@@ -14,6 +16,7 @@ import type {
   ServiceAccount,
 } from 'kubernetes-types/core/v1.js'
 import type { Ingress, NetworkPolicy } from 'kubernetes-types/networking/v1.js'
+import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js'
 import type { Role, RoleBinding } from 'kubernetes-types/rbac/v1.js'
 import t from 'tap'
 import { parseAllDocuments, stringify } from 'yaml'
@@ -28,10 +31,12 @@ type Full<T> = T extends object ? { [K in keyof T]-?: Full<T[K]> } : T
 interface Kinds {
   ConfigMap: ConfigMap
   Deployment: Deployment
+  HorizontalPodAutoscaler: HorizontalPodAutoscaler
   Ingress: Ingress
   Namespace: Namespace
   NetworkPolicy: NetworkPolicy
   PersistentVolumeClaim: PersistentVolumeClaim
+  PodDisruptionBudget: PodDisruptionBudget
   PrometheusRule: IPrometheusRule
   Role: Role
   RoleBinding: RoleBinding
@@ -39,53 +44,68 @@ interface Kinds {
   Service: Service
   ServiceAccount: ServiceAccount
   ServiceMonitor: IServiceMonitor
+  StatefulSet: StatefulSet
 }
 export type Manifest<K extends keyof Kinds = keyof Kinds> = Full<Kinds[K]>
-export type Pod = Manifest<'Deployment'>['spec']['template']
+export type Workload = Manifest<'Deployment'> | Manifest<'StatefulSet'>
+export type Pod = Workload['spec']['template']
 export type Labels = Record<string, string>
 
-const COMPONENTS = ['ingress', 'prometheus-operator']
+export const COMPONENTS = ['ingress', 'prometheus-operator', 'replicated', 'valkey'] as const
+export type Component = (typeof COMPONENTS)[number]
 
-/** How the stack can be put together: without components, with each, and with both. */
-const COMBINATIONS = [[], ...COMPONENTS.map((component) => [component]), COMPONENTS]
-
-/** Folders to render: k8s/ itself, and an overlay for each combination of components. */
-export const FOLDERS = new Map(
-  COMBINATIONS.map((components) => {
-    if (components.length === 0) return ['k8s', 'k8s']
-    const name = components.join(' and ')
-    return [name, join(t.testdirName, name)]
-  }),
+/** How the stack can be put together: every combination of components, and first the one without any. */
+const COMBINATIONS = COMPONENTS.reduce<Component[][]>(
+  (combinations, component) =>
+    combinations.concat(combinations.map((components) => [...components, component])),
+  [[]],
 )
+
+const nameOf = (components: Component[]) => components.join(' and ') || 'k8s'
+/** The folder to render: k8s/ itself, or an overlay with the components, in this order. */
+const folderOf = (components: Component[]) =>
+  components.length === 0 ? 'k8s' : join(t.testdirName, nameOf(components))
+
 t.testdir(
   Object.fromEntries(
-    COMBINATIONS.slice(1).map((components) => {
-      const name = components.join(' and ')
-      const k8s = relative(FOLDERS.get(name) as string, 'k8s')
-      const kustomization = {
-        resources: [k8s],
-        components: components.map((component) => join(k8s, 'components', component)),
-      }
-      return [name, { 'kustomization.yaml': stringify(kustomization) }]
-    }),
+    [...COMBINATIONS, ...COMBINATIONS.map((components) => components.toReversed())]
+      .filter(({ length }) => length > 0)
+      .map((components) => {
+        const k8s = relative(folderOf(components), 'k8s')
+        const kustomization = {
+          resources: [k8s],
+          components: components.map((component) => join(k8s, 'components', component)),
+        }
+        return [nameOf(components), { 'kustomization.yaml': stringify(kustomization) }]
+      }),
   ),
 )
 
-/** Renders a folder with one of the tools, and returns its documents. */
-export function render(folder: string, command: 'kubectl kustomize' | 'kustomize build'): Manifest[] {
-  const [tool, argument] = command.split(' ') as [string, string]
-  const yaml = execFileSync(tool, [argument, folder], { encoding: 'utf8', maxBuffer: 2 ** 24 })
-  return parseAllDocuments(yaml).map((document) => document.toJS())
-}
+const run = promisify(execFile)
 
 /** The documents of one combination of components. */
 export class Stack {
   readonly name: string
-  readonly manifests: Manifest[]
+  readonly components: Component[]
+  manifests: Manifest[] = []
 
-  constructor(name: string, folder: string) {
-    this.name = name
-    this.manifests = render(folder, 'kubectl kustomize')
+  constructor(components: Component[]) {
+    this.name = nameOf(components)
+    this.components = components
+  }
+
+  /** Renders it with one of the tools, and returns its documents. */
+  async render(
+    command: 'kubectl kustomize' | 'kustomize build',
+    components = this.components,
+  ): Promise<Manifest[]> {
+    const [tool, argument] = command.split(' ') as [string, string]
+    const { stdout } = await run(tool, [argument, folderOf(components)], { maxBuffer: 2 ** 24 })
+    return parseAllDocuments(stdout).map((document) => document.toJS())
+  }
+
+  has(component: Component): boolean {
+    return this.components.includes(component)
   }
 
   all<K extends keyof Kinds>(kind: K): Manifest<K>[] {
@@ -96,21 +116,36 @@ export class Stack {
     return this.all(kind).find(({ metadata }) => metadata.name === name)
   }
 
-  /** The pod of a Deployment. */
-  pod(name: string): Pod {
-    const deployment = this.get('Deployment', name)
-    if (deployment === undefined) throw new Error(`no Deployment ${name}`)
-    return deployment.spec.template
+  /** The Deployments and StatefulSets: what has pods. */
+  get workloads(): Workload[] {
+    return [...this.all('Deployment'), ...this.all('StatefulSet')]
   }
 
-  /** The pods of all Deployments. */
+  /** The pod of a Deployment or StatefulSet. */
+  pod(name: string): Pod {
+    const workload = this.workloads.find(({ metadata }) => metadata.name === name)
+    if (workload === undefined) throw new Error(`no Deployment or StatefulSet ${name}`)
+    return workload.spec.template
+  }
+
+  /** The pods of all Deployments and StatefulSets. */
   get pods(): [name: string, pod: Pod][] {
-    return this.all('Deployment').map(({ metadata, spec }) => [metadata.name, spec.template])
+    return this.workloads.map(({ metadata, spec }) => [metadata.name, spec.template])
   }
 }
 
-export const stacks = [...FOLDERS].map(([name, folder]) => new Stack(name, folder))
+export const stacks = COMBINATIONS.map((components) => new Stack(components))
+await Promise.all(
+  stacks.map(async (stack) => {
+    stack.manifests = await stack.render('kubectl kustomize')
+  }),
+)
 export const [stack] = stacks as [Stack]
+/** The one with these components. */
+export const stackOf = (...components: Component[]) =>
+  stacks.find(({ name }) => name === nameOf(components)) as Stack
+/** Those with this component, and perhaps others. */
+export const stacksWith = (component: Component) => stacks.filter((stack) => stack.has(component))
 
 /** Whether a selector, of which it understands `matchLabels`, selects labels. */
 export function selects(selector: { matchLabels: Labels }, labels: Labels): boolean {
@@ -120,9 +155,9 @@ export function selects(selector: { matchLabels: Labels }, labels: Labels): bool
 }
 
 /** The files that a pod's volume of ConfigMaps holds, by path. */
-export function files(stack: Stack, deployment: string, volume: string): Record<string, string | undefined> {
-  const found = stack.pod(deployment).spec.volumes.find(({ name }) => name === volume)
-  const sources = found?.projected.sources ?? []
+export function files(stack: Stack, workload: string, volume: string): Record<string, string | undefined> {
+  const found = stack.pod(workload).spec.volumes.find(({ name }) => name === volume)
+  const sources = found?.projected?.sources ?? (found === undefined ? [] : [found])
   return Object.fromEntries(
     sources.flatMap(({ configMap: { name, items } }) => {
       const data: Record<string, string> = stack.get('ConfigMap', name)?.data ?? {}

@@ -23,7 +23,7 @@ const LABELS: Record<string, Labels> = {
   dns: { 'k8s-app': 'kube-dns' },
   other: {},
   ...Object.fromEntries(
-    ['storage-api', 'prometheus', 'grafana', 'ingress-nginx'].map((name) => [
+    ['storage-api', 'prometheus', 'grafana', 'valkey', 'ingress-nginx'].map((name) => [
       name,
       { 'app.kubernetes.io/name': name },
     ]),
@@ -41,7 +41,7 @@ const PARTIES = new Map<string, Party>([
   ['cluster/api-server', { ip: '10.96.0.1' }],
 ])
 const PORTS: Port[] = [
-  ...[443, 3000, 5000, 6443, 9090].map((port) => ({ port, protocol: 'TCP' })),
+  ...[443, 3000, 5000, 6379, 6443, 9090].map((port) => ({ port, protocol: 'TCP' })),
   { port: 53, protocol: 'TCP' },
   { port: 53, protocol: 'UDP' },
 ]
@@ -92,6 +92,7 @@ function traffic(stack: Stack, direction: 'Ingress' | 'Egress'): string[] {
 const CLIENT = 'storage-api/client -> storage-api/storage-api 5000/TCP'
 const SCRAPE = 'storage-api/prometheus -> storage-api/storage-api 5000/TCP'
 const QUERY = 'storage-api/grafana -> storage-api/prometheus 9090/TCP'
+const KEEP = 'storage-api/storage-api -> storage-api/valkey 6379/TCP'
 const namesFor = (from: string) =>
   ['kube-system/dns', 'node/dns-cache'].flatMap((to) =>
     ['TCP', 'UDP'].map((protocol) => `${from} -> ${to} 53/${protocol}`),
@@ -105,19 +106,20 @@ for (const stack of stacks) {
   t.test(
     `the network policies of ${stack.name} let pass what each part needs, and nothing else`,
     async (t) => {
-      const operator = stack.name.includes('prometheus-operator')
-      const ingress = stack.name.includes('ingress')
+      const operator = stack.has('prometheus-operator')
       const incoming = [
         CLIENT,
         SCRAPE,
         ...(operator ? ['monitoring/prometheus -> storage-api/storage-api 5000/TCP'] : [QUERY]),
-        ...(ingress ? ['ingress-nginx/ingress-nginx -> storage-api/storage-api 5000/TCP'] : []),
+        ...(stack.has('ingress') ? ['ingress-nginx/ingress-nginx -> storage-api/storage-api 5000/TCP'] : []),
+        ...(stack.has('valkey') ? [KEEP] : []),
       ]
       const outgoing = [CLIENT, ...namesFor('storage-api/client')]
       if (!operator) {
         const callers = ['storage-api/prometheus', 'storage-api/grafana']
         outgoing.push(SCRAPE, QUERY, ...callers.flatMap(namesFor), ...API_SERVER)
       }
+      if (stack.has('replicated')) outgoing.push(KEEP, ...namesFor('storage-api/storage-api'))
       t.strictSame(traffic(stack, 'Ingress').sort(), incoming.sort(), 'what may come in')
       t.strictSame(traffic(stack, 'Egress').sort(), outgoing.sort(), 'what may go out')
     },
