@@ -28,8 +28,8 @@ export interface Connection {
   send(key: string, args: Arguments, asBuffers?: boolean): Promise<unknown>
   /** Every primary, in an order that changes only with the cluster; none before the first connection. */
   primaries(): Primary[]
-  /** Connects anew: for a server that has fallen silent, or is not the primary any more. */
-  renew(): void
+  /** Connects anew: for servers that have fallen silent, which are not asked then, or are not primaries any more. */
+  renew(silent?: string[]): void
   close(): void
 }
 
@@ -125,7 +125,8 @@ class ClusterConnection implements Connection {
   open(addresses: Address[]) {
     const { onError, onReady } = this.#options
     const cluster = createCluster({
-      rootNodes: addresses.map((socket) => ({ socket })),
+      // One that is silent must not hold up the others.
+      rootNodes: addresses.map((address) => ({ socket: { ...address, socketTimeout: CONNECT_MS } })),
       defaults: clientOptions(this.#options),
       minimizeConnections: true,
       topologyRefreshOnReconnectionAttemptStrategy: RETRY_MS,
@@ -148,10 +149,13 @@ class ClusterConnection implements Connection {
       }))
   }
 
-  renew(): void {
-    if (this.#next !== undefined) return
+  renew(silent: string[] = []): void {
     const known = this.#cluster.masters.map(({ host, port }) => ({ host, port }))
-    const next = this.open([...known, ...this.#options.addresses])
+    const addresses = [...known, ...this.#options.addresses].filter(
+      ({ host, port }) => !silent.includes(`${host}:${port}`),
+    )
+    if (this.#next !== undefined || addresses.length === 0) return
+    const next = this.open(addresses)
     this.#next = next
     next
       .connect()

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ClientOfflineError, SocketTimeoutError } from '@redis/client'
+import { ClientOfflineError, DisconnectsClientError, SocketTimeoutError } from '@redis/client'
 import type { FastifyBaseLogger } from 'fastify'
 import { type Deadlines, TimeLimitError } from './deadlines.ts'
 import { type Connection, isRefusal, isUntrusted } from './redis-connection.ts'
@@ -35,7 +35,8 @@ export class Health {
   readonly #closing = new AbortController()
   #resolveKnown: () => void
   #connectionError: Error | undefined
-  #isChecking = false
+  #begun = 0
+  #told = 0
 
   /** `key` is looked up on each primary; there need not be one. */
   constructor(connection: Connection, deadlines: Deadlines, log: FastifyBaseLogger, key: string) {
@@ -68,20 +69,21 @@ export class Health {
   async #watch(): Promise<void> {
     const { signal } = this.#closing
     while (!signal.aborted) {
-      await this.#check()
+      this.#check()
       await sleep(INTERVAL_MS, undefined, { signal, ref: false }).catch(() => {})
     }
   }
 
+  /** Does not wait for the one before: of a server that is silent, the next is to be known as soon. */
   async #check(): Promise<void> {
-    if (this.#isChecking) return
-    this.#isChecking = true
-    const checks = this.#connection
-      .primaries()
-      .map((primary) => this.#deadlines.limit(primary.send(['EXISTS', this.#key]), CHECK_LIMIT_MS))
+    const number = ++this.#begun
+    const primaries = this.#connection.primaries()
+    const checks = primaries.map(({ send }) =>
+      this.#deadlines.limit(send(['EXISTS', this.#key]), CHECK_LIMIT_MS),
+    )
     const results = await Promise.allSettled(checks)
-    this.#isChecking = false
-    if (this.#closing.signal.aborted) return
+    if (number < this.#told || this.#closing.signal.aborted) return
+    this.#told = number
     const failures = results
       .filter((result) => result.status === 'rejected')
       .map(({ reason }) => reason as Error)
@@ -91,14 +93,18 @@ export class Health {
     // Of a cluster some part may serve.
     if (error === undefined || failures.length < results.length) this.#tell(undefined)
     else this.#tell(error instanceof ClientOfflineError ? (this.#connectionError ?? error) : error)
-    if (results.length === 0 || failures.some((failure) => failure instanceof TimeLimitError))
-      this.#connection.renew()
+    const silent = primaries.filter((_primary, i) => {
+      const result = results[i]
+      return result?.status === 'rejected' && result.reason instanceof TimeLimitError
+    })
+    if (primaries.length === 0 || silent.length > 0)
+      this.#connection.renew(silent.map(({ address }) => address))
   }
 
   /** Says so once when it goes, once for what else becomes of it, and once when it is back. */
   #tell(error: Error | undefined): void {
-    // The first attempt has not ended yet.
-    if (error instanceof ClientOfflineError) return
+    // The first attempt has not ended yet, or the connection has been replaced since it was asked.
+    if (error instanceof ClientOfflineError || error instanceof DisconnectsClientError) return
     const trouble = error && describe(error)
     if (trouble !== this.trouble) {
       if (error !== undefined)
