@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { Agent } from 'node:http'
+import { type AddressInfo, createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { type App, build, listen, scrape, send, until } from '../helper.ts'
 import { hasRedis, type Server, startCluster } from '../redis.ts'
@@ -56,6 +58,22 @@ function write(t: Test, port: number, clients: number) {
   }
 }
 
+t.test('a cluster whose only address is silent: 503, and the service ends all the same', async (t) => {
+  const silent = createServer().listen(0, '127.0.0.1')
+  t.after(() => silent.close())
+  await once(silent, 'listening')
+  const { port } = silent.address() as AddressInfo
+  const app = build(t, { STORAGE_URL: `redis+cluster://127.0.0.1:${port}` })
+  t.equal((await put(app, 'a')).statusCode, 503)
+  await until(async () => (await readiness(app)).error === 'storage engine does not answer')
+  const closed = build(t, { STORAGE_URL: `redis+cluster://127.0.0.1:${port}` })
+  await closed.ready()
+  // While it still waits for the first answer.
+  const begun = performance.now()
+  await closed.close()
+  t.ok(performance.now() - begun < 500)
+})
+
 if (hasRedis(t)) {
   t.test('three primaries', async (t) => {
     const { url, servers } = await startCluster(t)
@@ -104,9 +122,6 @@ if (hasRedis(t)) {
       const late = build(t, { STORAGE_URL: url })
       t.equal((await put(late, 'a')).statusCode, 503)
       t.match(await readiness(late), { error: 'storage engine is unreachable' })
-      const closed = build(t, { STORAGE_URL: url })
-      await closed.ready()
-      await closed.close()
       await Promise.all(servers.map((server) => server.start()))
       await until(async () => /cluster_state:ok/.test((await servers[0]?.ask('cluster', 'info')) ?? ''))
       const returned = performance.now()
