@@ -1,5 +1,5 @@
 /** Real servers for tests: Redis, or a cluster of three of them. */
-import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
@@ -78,20 +78,66 @@ export async function startRedis(t: Test, args: string[] = [], cli: string[] = [
   return server
 }
 
-/** Starts a cluster of three primaries, and of a replica of each if there are to be. */
+/** A directory with a certificate for 127.0.0.1, the authority that has signed it, and another one: made by openssl. */
+export function certificates(t: Test): string {
+  const dir = t.testdir({ 'san.cnf': 'subjectAltName=IP:127.0.0.1' })
+  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' })
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  for (const authority of ['ca', 'other'])
+    openssl(
+      'req',
+      '-x509',
+      ...key,
+      '-subj',
+      `/CN=${authority}`,
+      '-keyout',
+      `${authority}.key`,
+      '-out',
+      `${authority}.crt`,
+    )
+  openssl('req', ...key, '-subj', '/CN=localhost', '-keyout', 'server.key', '-out', 'server.csr')
+  const signing = ['-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', 'san.cnf']
+  openssl('x509', '-req', '-in', 'server.csr', ...signing, '-out', 'server.crt')
+  return dir
+}
+
+/** What makes a server listen for TLS too, without asking for certificates of clients. */
+export const tlsArguments = (dir: string, port: number) => [
+  ...['--tls-port', `${port}`, '--tls-auth-clients', 'no', '--tls-ca-cert-file', `${dir}/ca.crt`],
+  ...['--tls-cert-file', `${dir}/server.crt`, '--tls-key-file', `${dir}/server.key`],
+]
+
+export interface ClusterOptions {
+  /** Of each primary. */
+  replicas?: 0 | 1
+  /** A directory of {@link certificates}: then the cluster is for TLS, among its servers too. */
+  tls?: string
+  password?: string
+}
+
+/** Starts a cluster of three primaries. */
 export async function startCluster(
   t: Test,
-  replicas: 0 | 1 = 0,
+  { replicas = 0, tls, password }: ClusterOptions = {},
 ): Promise<{ url: string; servers: Server[] }> {
   const nodes = 3 * (1 + replicas)
-  const buses = await freePorts(nodes)
+  const [buses, tlsPorts] = await Promise.all([freePorts(nodes), freePorts(nodes)])
+  const secret = password === undefined ? [] : ['--requirepass', password, '--masterauth', password]
+  const cli = password === undefined ? [] : ['--pass', password, '--no-auth-warning']
   const servers = await Promise.all(
-    buses.map((bus) =>
-      startRedis(t, [
-        ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000', '--cluster-port', `${bus}`],
-        ...['--appendonly', 'yes', '--appendfsync', 'always', '--repl-diskless-sync-delay', '0'],
-      ]),
-    ),
+    buses.map((bus, i) => {
+      const tlsPort = tlsPorts[i] as number
+      const encryption = tls === undefined ? [] : [...tlsArguments(tls, tlsPort), '--tls-cluster', 'yes']
+      return startRedis(
+        t,
+        [
+          ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000', '--cluster-port', `${bus}`],
+          ...['--appendonly', 'yes', '--appendfsync', 'always', '--repl-diskless-sync-delay', '0'],
+          ...[...encryption, ...secret],
+        ],
+        cli,
+      )
+    }),
   )
   const [first, ...others] = servers as [Server, ...Server[]]
   const ranges = [
@@ -114,6 +160,11 @@ export async function startCluster(
     await until(async () => (await replica.ask('info', 'replication')).includes('master_link_status:up'))
   }
   await until(() => all(/cluster_state:ok/))
-  const addresses = servers.slice(0, 3).map(({ port }) => `127.0.0.1:${port}`)
-  return { url: `redis+cluster://${addresses.join(',')}`, servers }
+  const ports = tls === undefined ? servers.map(({ port }) => port) : tlsPorts
+  const addresses = ports.slice(0, 3).map((port) => `127.0.0.1:${port}`)
+  return { url: `${tls === undefined ? 'redis' : 'rediss'}+cluster://${addresses.join(',')}`, servers }
 }
+
+/** What a log says of the engine's going and coming; a refusal, of which one a minute is logged, has a status code. */
+export const messages = (lines: Record<string, unknown>[]) =>
+  lines.filter(({ msg, statusCode }) => /^storage engine/.test(`${msg}`) && !statusCode).map(({ msg }) => msg)

@@ -3,7 +3,7 @@ import { Agent } from 'node:http'
 import { type AddressInfo, createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { type App, build, listen, scrape, send, until } from '../helper.ts'
-import { hasRedis, type Server, startCluster } from '../redis.ts'
+import { certificates, hasRedis, messages, type Server, startCluster } from '../redis.ts'
 
 t.setTimeout(120_000)
 
@@ -134,12 +134,39 @@ if (hasRedis(t)) {
     })
   })
 
+  t.test('TLS and a password: what is wrong is told apart', async (t) => {
+    const tls = certificates(t)
+    const { url, servers } = await startCluster(t, { tls, password: 'secret' })
+    const withPassword = (password: string) => url.replace('://', `://:${password}@`)
+    const right = { STORAGE_URL: withPassword('secret'), STORAGE_CA_FILE: `${tls}/ca.crt` }
+    const app = build(t, right)
+    const ids = Array.from({ length: 60 }, (_, i) => `id-${i}`)
+    const codes = await Promise.all(ids.map(async (id) => (await put(app, id)).statusCode))
+    t.ok(codes.every((code) => code === 201))
+    const sizes = await Promise.all(servers.map(async ({ ask }) => Number(await ask('dbsize'))))
+    t.ok(
+      sizes.every((size) => size > 0),
+      `on each of them: ${sizes}`,
+    )
+    t.strictSame(new Set(await listAll(app, 7)), new Set(ids))
+    for (const [wrong, error] of [
+      [{ STORAGE_CA_FILE: `${tls}/other.crt` }, 'storage engine has a certificate that is not trusted'],
+      [{ STORAGE_URL: withPassword('wrong') }, 'storage engine refuses the user or the password'],
+    ] as const) {
+      const lines: Lines = []
+      const other = build(t, { ...right, ...wrong, LOG_LEVEL: 'info' }, lines)
+      t.equal((await put(other, 'a')).statusCode, 503)
+      await until(async () => (await readiness(other)).error === error)
+      t.strictSame(messages(lines), [error])
+    }
+  })
+
   for (const [what, end] of [
     ['killed', (server: Server) => server.kill()],
     ['stopped in its tracks', async (server: Server) => server.signal('SIGSTOP')],
   ] as const) {
     t.test(`a primary is ${what}, and its replica takes over`, async (t) => {
-      const { url, servers } = await startCluster(t, 1)
+      const { url, servers } = await startCluster(t, { replicas: 1 })
       const lines: Lines = []
       const app = build(t, { STORAGE_URL: url, LOG_LEVEL: 'info' }, lines)
       const { written, statusCodes, stop } = write(t, await listen(app), 16)

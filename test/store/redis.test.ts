@@ -1,9 +1,8 @@
-import { execFileSync } from 'node:child_process'
 import { Agent } from 'node:http'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
 import { type App, build, listen, scrape, send, until } from '../helper.ts'
-import { freePorts, hasRedis, startRedis } from '../redis.ts'
+import { certificates, freePorts, hasRedis, messages, startRedis, tlsArguments } from '../redis.ts'
 
 t.jobs = 1
 t.setTimeout(120_000)
@@ -24,10 +23,6 @@ const url = (id: string) => `/api/buckets/${encodeURIComponent(id)}`
 const put = (app: App, id: string, payload: Buffer | string = 'hello', headers = {}, query = '') =>
   app.inject({ method: 'PUT', url: url(id) + query, payload, headers })
 const readiness = async (app: App) => (await app.inject('/readyz')).json()
-
-/** What a log says of the engine's going and coming; a refusal, of which one a minute is logged, has a status code. */
-const messages = (lines: Lines) =>
-  lines.filter(({ msg, statusCode }) => /^storage engine/.test(`${msg}`) && !statusCode).map(({ msg }) => msg)
 
 /** All pages of a listing. */
 async function listAll(app: App, query: string, between = async (_page: number) => {}): Promise<string[]> {
@@ -78,29 +73,6 @@ function load(port: number, clients: number, act: (client: number, number: numbe
       return longestMs
     },
   }
-}
-
-/** A certificate for 127.0.0.1, and the authority that has signed it, made by openssl. */
-function certificates(t: Test, name: string) {
-  const dir = t.testdir({ 'san.cnf': 'subjectAltName=IP:127.0.0.1' })
-  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' })
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  for (const authority of ['ca', 'other'])
-    openssl(
-      'req',
-      '-x509',
-      ...key,
-      '-subj',
-      `/CN=${authority}`,
-      '-keyout',
-      `${authority}.key`,
-      '-out',
-      `${authority}.crt`,
-    )
-  openssl('req', ...key, '-subj', `/CN=${name}`, '-keyout', 'server.key', '-out', 'server.csr')
-  const signing = ['-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', 'san.cnf']
-  openssl('x509', '-req', '-in', 'server.csr', ...signing, '-out', 'server.crt')
-  return dir
 }
 
 if (hasRedis(t)) {
@@ -476,12 +448,9 @@ if (hasRedis(t)) {
   })
 
   t.test('TLS: an authority that is trusted, and one that is not', async (t) => {
-    const dir = certificates(t, 'localhost')
-    const [port] = await freePorts(1)
-    await startRedis(t, [
-      ...['--tls-port', `${port}`, '--tls-auth-clients', 'no', '--tls-ca-cert-file', `${dir}/ca.crt`],
-      ...['--tls-cert-file', `${dir}/server.crt`, '--tls-key-file', `${dir}/server.key`],
-    ])
+    const dir = certificates(t)
+    const [port = 0] = await freePorts(1)
+    await startRedis(t, tlsArguments(dir, port))
     const STORAGE_URL = `rediss://127.0.0.1:${port}`
     const app = build(t, { STORAGE_URL, STORAGE_CA_FILE: `${dir}/ca.crt` })
     const bytes = Buffer.from(Array.from({ length: 100_000 }, (_, i) => i % 251))
