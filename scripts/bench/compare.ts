@@ -1,0 +1,96 @@
+import type { ChildProcess } from 'node:child_process'
+import { join } from 'node:path'
+import { json } from 'node:stream/consumers'
+import type { Contender } from './contenders.ts'
+import type { Load } from './load.ts'
+import { cpuMicroseconds, freePort, listening, start, stop } from './process.ts'
+import type { WorkloadName } from './workloads.ts'
+
+/** What one contender did in one round. */
+export interface Round extends Load {
+  /** The server's processor time for one request, in microseconds. */
+  readonly cpuMicroseconds: number
+}
+
+export interface CompareOptions {
+  readonly contenders: Record<string, Contender>
+  readonly workloads: readonly WorkloadName[]
+  /** How many rounds count: the one before them is for warming up. */
+  readonly rounds: number
+  /** How long a contender is loaded in each of them. */
+  readonly seconds: number
+}
+
+/** The rounds of each contender, in their order: of two contenders the same round was run in the same seconds. */
+export type Comparison = Record<string, Round[]>
+
+interface Running {
+  readonly name: string
+  readonly contender: Contender
+  readonly port: number
+  readonly child: ChildProcess
+}
+
+async function run(name: string, contender: Contender): Promise<Running | undefined> {
+  const port = await freePort()
+  const command = contender.command(port)
+  if (command === undefined) return undefined
+  const child = start(command, 'measured')
+  child.stdout?.resume()
+  await listening(port, child)
+  return { name, contender, port, child }
+}
+
+/** Loads a server for some seconds, or stores the workload's objects there. */
+async function load({ contender, port }: Running, workload: WorkloadName, seconds?: number): Promise<Load> {
+  const args = [join(import.meta.dirname, 'load.ts'), `${port}`, contender.paths ?? 'buckets', workload]
+  const child = start({ args: ['node', ...args, ...(seconds === undefined ? [] : [`${seconds}`])] }, 'load')
+  return (await json(child.stdout as NodeJS.ReadableStream)) as Load
+}
+
+async function runRound(running: Running, workload: WorkloadName, seconds: number): Promise<Round> {
+  const pid = running.child.pid as number
+  const before = cpuMicroseconds(pid)
+  const loaded = await load(running, workload, seconds)
+  return { ...loaded, cpuMicroseconds: (cpuMicroseconds(pid) - before) / loaded.requests }
+}
+
+/**
+ * Compares contenders, each a process of its own that lives from the first workload to the last: they take turns, so that
+ * what the machine does meanwhile is the same for all of them. Those that the machine does not have are left out.
+ */
+export async function* compare(options: CompareOptions): AsyncGenerator<[WorkloadName, Comparison]> {
+  const all: Running[] = []
+  try {
+    for (const [name, contender] of Object.entries(options.contenders)) {
+      const running = await run(name, contender)
+      if (running !== undefined) all.push(running)
+    }
+    for (const workload of options.workloads) {
+      const able = all.filter(({ contender }) => !contender.without?.includes(workload))
+      const rounds: Comparison = Object.fromEntries(able.map(({ name }) => [name, []]))
+      for (const running of able) {
+        await load(running, workload)
+        await runRound(running, workload, options.seconds)
+      }
+      for (let round = 0; round < options.rounds; round++) {
+        for (const running of able)
+          rounds[running.name]?.push(await runRound(running, workload, options.seconds))
+      }
+      yield [workload, rounds]
+    }
+  } finally {
+    await Promise.all(all.map(({ child }) => stop(child)))
+  }
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = (sorted.length - 1) / 2
+  return ((sorted[Math.floor(middle)] as number) + (sorted[Math.ceil(middle)] as number)) / 2
+}
+
+/** How one contender's figure stands to another's, round by round: the median of the ratios. */
+export function ratio(rounds: Round[], to: Round[], figure: 'requestsPerSecond' | 'cpuMicroseconds'): number {
+  return median(rounds.map((round, i) => round[figure] / (to[i] as Round)[figure]))
+}

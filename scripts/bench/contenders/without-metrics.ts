@@ -1,0 +1,9 @@
+/** `node --import` this: the service with its metrics plugin replaced by one that measures nothing. */
+import { registerHooks } from 'node:module'
+
+registerHooks({
+  resolve(specifier, context, next) {
+    const isMetrics = specifier.endsWith('/metrics.js') && context.parentURL?.endsWith('/app.js')
+    return next(isMetrics ? new URL('no-metrics.ts', import.meta.url).href : specifier, context)
+  },
+})

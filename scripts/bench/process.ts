@@ -1,0 +1,65 @@
+/** Processes that are measured. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { availableParallelism } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** Where there are two cores and `taskset`, the measured have one of them and the load the other. */
+export const isPinned = availableParallelism() > 1 && spawnSync('taskset', ['--version']).error === undefined
+
+const CORES = { measured: '0', load: '1' }
+
+/** What is started, and the variables that it has beside ours. */
+export interface Command {
+  readonly args: string[]
+  readonly env?: Record<string, string>
+}
+
+/** Starts a command on its core. Its standard output is to be read, or nothing is. */
+export function start({ args, env }: Command, core: keyof typeof CORES): ChildProcess {
+  const [command = '', ...rest] = isPinned ? ['taskset', '--cpu-list', CORES[core], ...args] : args
+  return spawn(command, rest, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
+}
+
+/** Ends a process, and waits for that. */
+export async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const exit = once(child, 'exit')
+  child.kill('SIGKILL')
+  await exit
+}
+
+/** A port of this machine that nobody listens on. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  await once(server.close(), 'close')
+  return port
+}
+
+/** Waits until a process listens on a port. */
+export async function listening(port: number, child: ChildProcess): Promise<void> {
+  while (true) {
+    const socket = connect(port, '127.0.0.1')
+    const isThere = await once(socket, 'connect').then(
+      () => true,
+      () => false,
+    )
+    socket.destroy()
+    if (isThere) return
+    if (child.exitCode !== null) throw new Error(`${child.spawnargs.join(' ')}: exit code ${child.exitCode}`)
+    await sleep(20)
+  }
+}
+
+/** The processor time that a process has had, all its threads, in microseconds. Linux has it. */
+export function cpuMicroseconds(pid: number): number {
+  const tasks = `/proc/${pid}/task`
+  const nanoseconds = readdirSync(tasks).map((task) =>
+    Number(readFileSync(`${tasks}/${task}/schedstat`, 'latin1').split(' ')[0]),
+  )
+  return nanoseconds.reduce((a, b) => a + b, 0) / 1000
+}

@@ -1,0 +1,74 @@
+/** Connections, each with one request at a time. */
+export const CONNECTIONS = 32
+
+/** Where a server has the object of a number, for each method. */
+type Paths = Record<'get' | 'put' | 'delete', (id: number) => string>
+
+const bucket = (id: number) => `/api/buckets/${id}`
+
+/** The paths of the service and of most others, and those of webdis: Redis' commands. */
+export const PATHS = {
+  buckets: { get: bucket, put: bucket, delete: bucket },
+  webdis: { get: (id) => `/GET/${id}.txt`, put: (id) => `/SET/${id}`, delete: (id) => `/DEL/${id}` },
+} satisfies Record<string, Paths>
+
+/** Objects that are stored before, and what clients then ask for, request by request. */
+export interface Workload {
+  readonly objects: number
+  readonly bytes: number
+  /** The share of each method; the rest is GET. */
+  readonly put?: number
+  readonly delete?: number
+  readonly headers?: string
+}
+
+export const WORKLOADS = {
+  'GET 100 B': { objects: 1000, bytes: 100 },
+  'PUT 100 B': { objects: 1000, bytes: 100, put: 1 },
+  'GET 64 KiB': { objects: 100, bytes: 64 * 1024 },
+  'PUT 64 KiB': { objects: 100, bytes: 64 * 1024, put: 1 },
+  'GET 304': { objects: 1000, bytes: 100, headers: 'If-None-Match: *\r\n' },
+  '80/15/5': { objects: 100_000, bytes: 100, put: 0.15, delete: 0.05 },
+} satisfies Record<string, Workload>
+
+export type WorkloadName = keyof typeof WORKLOADS
+
+/** The same numbers in each run, between 0 and 1 (mulberry32). */
+function* randomNumbers(): Generator<number, never> {
+  for (let state = 1; ; ) {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), state | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    yield ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+function formatter({ bytes, headers = '' }: Workload, paths: Paths) {
+  const body = 'x'.repeat(bytes)
+  return {
+    get: (id: number) => `GET ${paths.get(id)} HTTP/1.1\r\nHost: a\r\n${headers}\r\n`,
+    put: (id: number) =>
+      `PUT ${paths.put(id)} HTTP/1.1\r\nHost: a\r\nContent-Length: ${bytes}\r\n\r\n${body}`,
+    delete: (id: number) => `DELETE ${paths.delete(id)} HTTP/1.1\r\nHost: a\r\n\r\n`,
+  }
+}
+
+/** A PUT of each object. */
+export function* fill(workload: Workload, paths: Paths): Generator<string> {
+  const { put } = formatter(workload, paths)
+  for (let id = 0; id < workload.objects; id++) yield put(id)
+}
+
+/** The workload itself, which has no end. */
+export function* ask(workload: Workload, paths: Paths): Generator<string> {
+  const { put: puts = 0, delete: deletes = 0, objects } = workload
+  const request = formatter(workload, paths)
+  const random = randomNumbers()
+  while (true) {
+    const id = Math.floor(random.next().value * objects)
+    const share = random.next().value
+    if (share < puts) yield request.put(id)
+    else if (share < puts + deletes) yield request.delete(id)
+    else yield request.get(id)
+  }
+}
