@@ -12,9 +12,9 @@ import {
   rangeNotSatisfiable,
   storeFull,
 } from '../errors.ts'
-import { failing, readPreconditions } from '../preconditions.ts'
+import { failing, type Preconditions, readPreconditions } from '../preconditions.ts'
 import { readRange } from '../range.ts'
-import type { MaybePromise, StoredObject } from '../store/store.ts'
+import type { MaybePromise, ObjectDescription } from '../store/store.ts'
 import { receive } from '../upload.ts'
 import { deleteSchema, getSchema, headSchema, listSchema, MAX_ID_BYTES, putSchema } from './buckets.schema.ts'
 
@@ -30,9 +30,26 @@ const GET_HEADERS = {
 }
 
 /** What a 304 repeats (RFC 9110 section 15.4.5). */
-function validators({ etag, expires }: StoredObject): Record<string, string> {
+function validators({ etag, expires }: ObjectDescription): Record<string, string> {
   const headers = { 'cache-control': 'no-cache', etag }
   return expires === undefined ? headers : { ...headers, expiration: `${expires}` }
+}
+
+/**
+ * Whether an object is to be sent; where it is not modified, 304 has been.
+ *
+ * @throws {HttpError} 404 where there is none, and 412.
+ */
+function isWanted<T extends ObjectDescription>(
+  object: T | undefined,
+  preconditions: Preconditions | undefined,
+  reply: FastifyReply,
+): object is T {
+  if (object === undefined) throw notFound()
+  const failed = preconditions && failing(preconditions, object.etag)
+  if (failed === 'ifMatch') throw preconditionFailed()
+  if (failed === 'ifNoneMatch') reply.headers(validators(object)).code(304).send()
+  return failed === undefined
 }
 
 /** The hook that refuses an id that is none: 400 or 414. */
@@ -108,33 +125,34 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
     return reply.code(outcome === 'created' ? 201 : 204).send()
   })
 
-  const read = (request: FastifyRequest<ObjectRoute>, reply: FastifyReply) => {
-    const { headers, method } = request.raw
+  app.head('/api/buckets/:id', { schema: headSchema, onRequest: checkId }, (request, reply) => {
+    const preconditions = readPreconditions(request.raw.headers)
+    return settle(store.describe(request.params.id), (object) => {
+      if (!isWanted(object, preconditions, reply)) return
+      reply.headers(GET_HEADERS).headers(validators(object)).header('content-length', object.size)
+      reply.code(200).send()
+    })
+  })
+
+  app.get('/api/buckets/:id', { schema: getSchema, onRequest: checkId }, (request, reply) => {
+    const { headers } = request.raw
     const preconditions = readPreconditions(headers)
     return settle(store.get(request.params.id), (object) => {
-      if (object === undefined) throw notFound()
-      const { bytes, etag } = object
-      const failed = preconditions && failing(preconditions, etag)
-      if (failed === 'ifMatch') throw preconditionFailed()
-      if (failed === 'ifNoneMatch') {
-        reply.headers(validators(object)).code(304).send()
-        return
-      }
-      const isRangeWanted = method === 'GET' && (headers['if-range'] ?? etag) === etag
-      const range = isRangeWanted ? readRange(headers.range, bytes.length) : undefined
-      if (range === 'unsatisfiable') throw rangeNotSatisfiable(bytes.length)
+      if (!isWanted(object, preconditions, reply)) return
+      const { bytes, etag, size } = object
+      const isRangeWanted = (headers['if-range'] ?? etag) === etag
+      const range = isRangeWanted ? readRange(headers.range, size) : undefined
+      if (range === 'unsatisfiable') throw rangeNotSatisfiable(size)
       reply.headers(GET_HEADERS).headers(validators(object))
       if (range === undefined) {
         reply.send(bytes)
       } else {
-        reply.code(206).header('content-range', `bytes ${range.first}-${range.last}/${bytes.length}`)
+        reply.code(206).header('content-range', `bytes ${range.first}-${range.last}/${size}`)
         reply.send(bytes.subarray(range.first, range.last + 1))
       }
       whileUnsent(reply, () => store.reading(object))
     })
-  }
-  app.head('/api/buckets/:id', { schema: headSchema, onRequest: checkId }, read)
-  app.get('/api/buckets/:id', { schema: getSchema, onRequest: checkId }, read)
+  })
 
   app.delete('/api/buckets/:id', { schema: deleteSchema, onRequest: checkId }, (request, reply) =>
     settle(store.delete(request.params.id, readPreconditions(request.raw.headers)), (outcome) => {

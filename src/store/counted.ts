@@ -4,6 +4,7 @@ import type {
   ListOptions,
   MaybePromise,
   NewObject,
+  ObjectDescription,
   Page,
   PutOutcome,
   Store,
@@ -45,8 +46,12 @@ export class CountedStore implements Store {
   }
 
   get(id: string): MaybePromise<StoredObject | undefined> {
-    const outcome = (object: StoredObject | undefined) => (object === undefined ? 'miss' : 'hit')
-    return count(this.counts.get, () => this.#store.get(id), outcome)
+    return count(this.counts.get, () => this.#store.get(id), found)
+  }
+
+  /** A get that wants less. */
+  describe(id: string): MaybePromise<ObjectDescription | undefined> {
+    return count(this.counts.get, () => this.#store.describe(id), found)
   }
 
   /** A put whose preconditions fail is one that ended early. */
@@ -92,6 +97,8 @@ export class CountedStore implements Store {
     return this.#store.close()
   }
 }
+
+const found = (object: ObjectDescription | undefined) => (object === undefined ? 'miss' : 'hit')
 
 const same = <T>(outcome: T) => outcome
 

@@ -1,12 +1,14 @@
 import { getHeapStatistics } from 'node:v8'
 import sortedBTree from 'sorted-btree'
 import { failing, type Preconditions } from '../preconditions.ts'
+import { PackedRows, type RowOwner, unpack } from './packed-rows.ts'
 import { ShardedMap } from './sharded-map.ts'
 import type {
   DeleteOutcome,
   ListedObject,
   ListOptions,
   NewObject,
+  ObjectDescription,
   Page,
   PutOutcome,
   Store,
@@ -14,15 +16,23 @@ import type {
   StoreStats,
 } from './store.ts'
 
-/**
- * Memory that an object takes beside its payload and its id: the map's entry, the place in the order of ids, the
- * record, its entity tag, the Buffer and its backing store, the allocator's rounding. Measured by
- * test/store/memory-cost.test.ts, in bytes.
- */
-const BOOKKEEPING_BYTES = 650
+/** Memory in bytes, and the part of it that lies in V8's heap. */
+interface Cost {
+  readonly bytes: number
+  readonly heapBytes: number
+}
 
-/** The part of {@link BOOKKEEPING_BYTES} that lies in V8's heap, measured likewise. */
-const BOOKKEEPING_HEAP_BYTES = 420
+/**
+ * What an object takes beside its payload and its id: the map's entry, the place in the order of ids, the record, its
+ * entity tag, its share of what V8's young generation grows by. Measured by `measure.ts million` in test/store.
+ */
+const RECORD: Cost = { bytes: 310, heapBytes: 250 }
+
+/** What one takes beside that whose payload has a Buffer of its own, and the allocator's rounding. Measured likewise. */
+const OWN_BUFFER: Cost = { bytes: 400, heapBytes: 190 }
+
+/** The longest payload that shares a Buffer with others, in bytes: what that saves is 500 bytes, and a GET copies it. */
+const MAX_PACKED_BYTES = 1024
 
 /** How often objects are looked for whose life has ended, in milliseconds: lives end at whole seconds. */
 const SWEEP_INTERVAL_MS = 1000
@@ -46,22 +56,35 @@ export interface MemoryStoreOptions {
 
 const BTree = sortedBTree.default
 
-class MemoryObject implements StoredObject {
+class MemoryObject implements ObjectDescription, RowOwner {
   readonly id: string
-  readonly bytes: Buffer
+  readonly size: number
   readonly etag: string
   readonly expires: number | undefined
   readonly modified = Math.floor(Date.now() / 1000)
+  /** All of the bytes, or where they are among others. */
+  slab: Buffer
+  row = 0
   readers = 0
   /** Deleted or replaced. */
   gone = false
 
   constructor(id: string, { bytes, etag, expires }: NewObject) {
     this.id = id
-    this.bytes = bytes
+    this.size = bytes.length
     this.etag = etag
     this.expires = expires
+    this.slab = bytes
   }
+
+  get isPacked(): boolean {
+    return this.size <= MAX_PACKED_BYTES
+  }
+}
+
+/** What a reader gets: where the bytes are a copy, they stay what they are. */
+interface RetrievedObject extends StoredObject {
+  readonly source: MemoryObject
 }
 
 /** An object whose life has an end. */
@@ -71,8 +94,8 @@ const isMortal = (object: MemoryObject): object is MortalObject => object.expire
 
 const hasExpired = (object: MortalObject) => object.expires * 1000 <= Date.now()
 
-function describe({ id, bytes, etag, modified, expires }: MemoryObject): ListedObject {
-  const listed = { id, size: bytes.length, etag, modified }
+function describe({ id, size, etag, modified, expires }: MemoryObject): ListedObject {
+  const listed = { id, size, etag, modified }
   return expires === undefined ? listed : { ...listed, expires }
 }
 
@@ -90,6 +113,7 @@ export class MemoryStore implements Store {
   readonly #ids = new BTree<string, undefined>(undefined, compareIds)
   /** The objects whose life has an end, the first to go first. */
   readonly #mortals = new BTree<MortalObject, undefined>(undefined, compareExpirations)
+  readonly #packed = new PackedRows<MemoryObject>()
   readonly #limitBytes: number
   readonly #heapLimitBytes: number
   readonly #sweeping: NodeJS.Timeout
@@ -102,7 +126,15 @@ export class MemoryStore implements Store {
     this.#sweeping = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS).unref()
   }
 
-  get(id: string): MemoryObject | undefined {
+  get(id: string): RetrievedObject | undefined {
+    const source = this.describe(id)
+    if (source === undefined) return undefined
+    const { size, etag, expires, modified } = source
+    const bytes = source.isPacked ? unpack(source) : source.slab
+    return { bytes, size, etag, expires, modified, source }
+  }
+
+  describe(id: string): MemoryObject | undefined {
     const object = this.#objects.get(id)
     if (object === undefined || !isMortal(object) || !hasExpired(object)) return object
     this.#remove(object)
@@ -110,7 +142,7 @@ export class MemoryStore implements Store {
   }
 
   check(id: string, preconditions: Preconditions): boolean {
-    return failing(preconditions, this.get(id)?.etag) === undefined
+    return failing(preconditions, this.describe(id)?.etag) === undefined
   }
 
   put(id: string, newObject: NewObject, preconditions?: Preconditions): PutOutcome {
@@ -118,26 +150,27 @@ export class MemoryStore implements Store {
       this.release(newObject.bytes.length)
       return 'precondition_failed'
     }
-    const replaced = this.get(id)
-    if (replaced !== undefined) {
-      this.#drop(replaced)
-      this.#keep(new MemoryObject(replaced.id, newObject))
-      return 'replaced'
-    }
+    const replaced = this.describe(id)
     // The id is a slice of the request's URL, which before Node.js 26 would stay alive with it, up to 12 kB.
-    const idBytes = Buffer.from(id)
-    if (!this.#reserveBookkeeping(idBytes.length)) {
-      this.release(newObject.bytes.length)
+    const ownId = replaced?.id ?? Buffer.from(id).toString()
+    const object = new MemoryObject(ownId, newObject)
+    const isNew = replaced === undefined
+    const hadBuffer = !isNew && !replaced.isPacked
+    const idBytes = isNew ? Buffer.byteLength(ownId) : 0
+    if (!this.#reserveBookkeeping(Number(isNew), idBytes, Number(!object.isPacked) - Number(hadBuffer))) {
+      this.release(object.size)
       return 'full'
     }
-    const object = new MemoryObject(idBytes.toString(), newObject)
-    this.#keep(object)
-    this.#ids.set(object.id, undefined)
-    return 'created'
+    if (isNew) this.#ids.set(ownId, undefined)
+    else this.#drop(replaced)
+    this.#objects.set(ownId, object)
+    if (object.isPacked) this.#packed.add(object, newObject.bytes)
+    if (isMortal(object)) this.#mortals.set(object, undefined)
+    return isNew ? 'created' : 'replaced'
   }
 
   delete(id: string, preconditions?: Preconditions): DeleteOutcome {
-    const object = this.get(id)
+    const object = this.describe(id)
     if (object === undefined) return 'miss'
     if (preconditions !== undefined && failing(preconditions, object.etag) !== undefined)
       return 'precondition_failed'
@@ -165,11 +198,15 @@ export class MemoryStore implements Store {
     return { objects, next: undefined }
   }
 
-  reading(object: MemoryObject): () => void {
-    object.readers++
+  reading({ source, size }: RetrievedObject): () => void {
+    if (source.isPacked) {
+      this.#usedBytes += size
+      return () => this.release(size)
+    }
+    source.readers++
     return () => {
-      object.readers--
-      this.#release(object)
+      source.readers--
+      this.#release(source)
     }
   }
 
@@ -194,35 +231,30 @@ export class MemoryStore implements Store {
     this.#mortals.clear()
   }
 
-  #keep(object: MemoryObject): void {
-    this.#objects.set(object.id, object)
-    if (isMortal(object)) this.#mortals.set(object, undefined)
-  }
-
   /** Gives back what an object alone takes, when it is deleted or replaced: its bytes after the last reader. */
   #drop(object: MemoryObject): void {
     if (isMortal(object)) this.#mortals.delete(object)
+    if (object.isPacked) this.#packed.remove(object)
     object.gone = true
     this.#release(object)
   }
 
   #release(object: MemoryObject): void {
-    if (object.gone && object.readers === 0) this.release(object.bytes.length)
+    if (object.gone && object.readers === 0) this.release(object.size)
   }
 
   #remove(object: MemoryObject): void {
     this.#objects.delete(object.id)
     this.#ids.delete(object.id)
     this.#drop(object)
-    const idLength = Buffer.byteLength(object.id)
-    this.release(idLength + BOOKKEEPING_BYTES)
-    this.#usedHeapBytes -= idLength + BOOKKEEPING_HEAP_BYTES
+    this.#reserveBookkeeping(-1, -Buffer.byteLength(object.id), -Number(!object.isPacked))
   }
 
-  #reserveBookkeeping(idLength: number): boolean {
-    const heapBytes = idLength + BOOKKEEPING_HEAP_BYTES
+  /** Sets aside what so many objects, ids and Buffers more take, or gives back what those take that are fewer. */
+  #reserveBookkeeping(objects: number, idBytes: number, buffers: number): boolean {
+    const heapBytes = idBytes + objects * RECORD.heapBytes + buffers * OWN_BUFFER.heapBytes
     if (this.#usedHeapBytes + heapBytes > this.#heapLimitBytes) return false
-    if (!this.reserve(idLength + BOOKKEEPING_BYTES)) return false
+    if (!this.reserve(idBytes + objects * RECORD.bytes + buffers * OWN_BUFFER.bytes)) return false
     this.#usedHeapBytes += heapBytes
     return true
   }

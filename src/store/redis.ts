@@ -12,6 +12,7 @@ import type {
   ListedObject,
   ListOptions,
   NewObject,
+  ObjectDescription,
   Page,
   PutOutcome,
   Store,
@@ -50,7 +51,7 @@ export interface RedisStoreOptions extends RemoteEngine {
 }
 
 /** What the server keeps beside an object's bytes, as src/store/redis-scripts.ts has it; undefined where it has expired. */
-function parseMeta(meta: string | null) {
+function parseMeta(meta: string | null): ObjectDescription | undefined {
   const [etag, size, modified, expires] = (meta ?? '').split(' ')
   if (!etag || (expires && Number(expires) * 1000 <= Date.now())) return undefined
   return {
@@ -101,6 +102,10 @@ export class RedisStore implements Store {
     if (bytes === null || described === undefined) return undefined
     if (this.#usedBytes + bytes.length > this.#options.limitBytes) throw overloaded()
     return { bytes, ...described }
+  }
+
+  async describe(id: string): Promise<ObjectDescription | undefined> {
+    return this.#run('get', 0, () => this.#describe(this.#key(id)))
   }
 
   async check(id: string, preconditions: Preconditions): Promise<boolean> {
@@ -187,7 +192,7 @@ export class RedisStore implements Store {
     return this.#options.keyPrefix + id
   }
 
-  async #describe(key: string) {
+  async #describe(key: string): Promise<ObjectDescription | undefined> {
     return parseMeta((await this.#connection.send(key, ['HGET', key, 'm'])) as string | null)
   }
 

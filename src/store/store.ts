@@ -5,7 +5,6 @@ export type MaybePromise<T> = T | Promise<T>
 
 /** What a put is to keep. */
 export interface NewObject {
-  /** Readers must not change them. */
   readonly bytes: Buffer
   /** The strong entity tag, in its quotes. */
   readonly etag: string
@@ -13,17 +12,23 @@ export interface NewObject {
   readonly expires: number | undefined
 }
 
-/** What is kept under an id. */
-export interface StoredObject extends NewObject {
+/** What there is to know of an object beside its bytes. */
+export interface ObjectDescription extends Omit<NewObject, 'bytes'> {
+  /** In bytes. */
+  readonly size: number
   /** When it was put, in Unix seconds. */
   readonly modified: number
 }
 
+/** What is kept under an id. */
+export interface StoredObject extends ObjectDescription {
+  /** Readers must not change them. */
+  readonly bytes: Buffer
+}
+
 /** What a listing says of an object. */
-export interface ListedObject extends Pick<StoredObject, 'etag' | 'modified'> {
+export interface ListedObject extends Omit<ObjectDescription, 'expires'> {
   readonly id: string
-  /** In bytes. */
-  readonly size: number
   readonly expires?: number
 }
 
@@ -70,6 +75,9 @@ export interface Store {
   readonly trouble: string | undefined
 
   get(id: string): MaybePromise<StoredObject | undefined>
+
+  /** As `get`, without the bytes, which need not be fetched then. */
+  describe(id: string): MaybePromise<ObjectDescription | undefined>
 
   /** Whether a put with these preconditions would go ahead now: so that its body need not be read in vain. */
   check(id: string, preconditions: Preconditions): MaybePromise<boolean>

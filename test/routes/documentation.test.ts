@@ -40,7 +40,7 @@ function failEngine(app: App): void {
   const fail = () => {
     throw new Error('engine')
   }
-  Object.assign(app.store, { get: fail, put: fail, delete: fail, list: fail })
+  Object.assign(app.store, { get: fail, describe: fail, put: fail, delete: fail, list: fail })
 }
 
 const failure: Recipe = { prepare: failEngine }

@@ -10,6 +10,7 @@ function remote(store: Store): Store {
     engine: 'remote',
     trouble: undefined,
     get: async (id) => store.get(id),
+    describe: async (id) => store.describe(id),
     check: async (id, preconditions) => store.check(id, preconditions),
     put: async (id, object, preconditions) => store.put(id, object, preconditions),
     delete: async (id, preconditions) => store.delete(id, preconditions),
@@ -32,7 +33,7 @@ function put(store: Store, id: string, size: number, preconditions?: Preconditio
 
 t.test('outcomes are counted whether the engine answers at once or later', async (t) => {
   for (const wrap of [(store: Store) => store, remote]) {
-    const store = new CountedStore(wrap(new MemoryStore({ limitBytes: 1000 })))
+    const store = new CountedStore(wrap(new MemoryStore({ limitBytes: 500 })))
     await put(store, 'a', 1)
     await put(store, 'a', 1)
     await put(store, 'a', 1, NOTHING)
@@ -44,11 +45,12 @@ t.test('outcomes are counted whether the engine answers at once or later', async
     await store.list({ prefix: 'b', limit: 1, after: undefined })
     await store.get('a')
     await store.get('b')
+    await store.describe('a')
     await store.delete('a', NOTHING)
     await store.delete('a')
     await store.delete('a')
     t.strictSame(store.counts, {
-      get: { hit: 1, miss: 1, error: 0 },
+      get: { hit: 2, miss: 1, error: 0 },
       put: { created: 1, replaced: 1, precondition_failed: 2, full: 2, error: 0 },
       delete: { deleted: 1, miss: 1, precondition_failed: 1, error: 0 },
       list: { hit: 1, miss: 1, error: 0 },

@@ -53,7 +53,7 @@ async function memory() {
     await sleep(50)
   }
   const { heapUsed, arrayBuffers, rss } = process.memoryUsage()
-  return { used: heapUsed + arrayBuffers, rss }
+  return { used: heapUsed + arrayBuffers, heapUsed, rss }
 }
 
 const measurements: Record<string, () => Promise<object>> = {
@@ -81,7 +81,33 @@ const measurements: Record<string, () => Promise<object>> = {
   async accounting() {
     const before = await memory()
     await fill(500_000)
-    return { ratio: ((await memory()).rss - before.rss) / (await app.store.stats()).bytes }
+    const grown = (await memory()).rss - before.rss
+    return {
+      ratio: grown / (await app.store.stats()).bytes,
+      bytesAnObject: grown / 500_000 - BODY.length,
+    }
+  },
+
+  /** What a million objects take of resident memory beyond their bytes, and what is left of it when they are gone. */
+  async million() {
+    const before = await memory()
+    await fill(MILLION)
+    const full = await memory()
+    const { bytes } = await app.store.stats()
+    for (let i = 0; i < MILLION; i++) {
+      if (i % 1000 === 0) await setImmediate()
+      app.store.delete(idOf(i, MILLION))
+    }
+    await memory()
+    // So long V8 keeps the pages that are free.
+    await sleep(10_000)
+    const after = await memory()
+    return {
+      bytesAnObject: (full.rss - before.rss) / MILLION - BODY.length,
+      heapBytesAnObject: (full.heapUsed - before.heapUsed) / MILLION,
+      ofStorageBytes: (full.rss - before.rss) / bytes,
+      ofTheStartWhenEmpty: after.rss / before.rss,
+    }
   },
 
   /** What an entity tag costs, by algorithm, beside the processor time of the whole PUT that makes it; in microseconds. */
@@ -154,13 +180,15 @@ const measurements: Record<string, () => Promise<object>> = {
   },
 }
 
+const idOf = (i: number, objects: number) => `object-${String((i * 7919) % objects).padStart(12, '0')}`
+
 /** Stores objects by the store's own hand, in an order of ids that is no order, and without holding the event loop. */
 async function fill(objects: number, expires?: number): Promise<void> {
   for (let i = 0; i < objects; i++) {
     if (i % 1000 === 0) await setImmediate()
     const bytes = Buffer.allocUnsafeSlow(BODY.length).fill(i)
     const etag = JSON.stringify(hash('sha256', bytes, 'base64url').slice(0, 22))
-    const id = `object-${String((i * 7919) % objects).padStart(12, '0')}`
+    const id = idOf(i, objects)
     app.store.reserve(bytes.length)
     if (app.store.put(id, { bytes, etag, expires }) !== 'created') throw new Error('full')
   }

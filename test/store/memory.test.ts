@@ -4,9 +4,9 @@ import { MemoryStore } from '../../src/store/memory.ts'
 import { stopClock, until } from '../helper.ts'
 
 /** Puts as the service does: the payload is reserved first. */
-function put(store: MemoryStore, id: string, size: number) {
+function put(store: MemoryStore, id: string, size: number, fill = id) {
   return store.reserve(size)
-    ? store.put(id, { bytes: Buffer.alloc(size), etag: `"${size}"`, expires: undefined })
+    ? store.put(id, { bytes: Buffer.alloc(size, fill), etag: `"${size}"`, expires: undefined })
     : 'full'
 }
 
@@ -31,10 +31,28 @@ t.test('what is refused changes nothing', async (t) => {
   const store = new MemoryStore({ limitBytes: 1000 })
   put(store, 'a', 100)
   const before = store.stats()
-  t.equal(put(store, 'b', 200), 'full', 'no room for the bookkeeping')
+  t.equal(put(store, 'b', 400), 'full', 'no room for the bookkeeping')
   t.equal(put(store, 'a', 1000), 'full', 'no room for the payload')
   t.strictSame(store.stats(), before)
   t.equal(store.get('a')?.bytes.length, 100)
+})
+
+t.test('what a reader has got stays what it is, and counts until it has been sent', async (t) => {
+  const store = new MemoryStore({ limitBytes: 1e6 })
+  for (const size of [100, 5000]) {
+    put(store, 'a', size)
+    const read = store.get('a')
+    if (read === undefined) return t.fail('not found')
+    const sent = store.reading(read)
+    put(store, 'a', 1)
+    put(store, 'b', size)
+    t.ok(read.bytes.equals(Buffer.alloc(size, 'a')))
+    store.delete('a')
+    store.delete('b')
+    t.equal(store.stats().bytes, size)
+    sent()
+    t.equal(store.stats().bytes, 0)
+  }
 })
 
 t.test('objects that expire together are swept in steps, between which others have their turn', async (t) => {
@@ -61,7 +79,11 @@ t.test("ids and bookkeeping have a limit of their own, V8's heap, and give it ba
   let stored = 0
   while (put(store, `${stored}`.padStart(12), 0) === 'created') stored++
   t.ok(stored > 10 && stored < 100, `${stored} objects`)
-  t.equal(put(store, '0'.padStart(12), 5000), 'replaced', 'payloads do not lie in the heap')
+  t.equal(put(store, '0'.padStart(12), 1000), 'replaced', 'payloads do not lie in the heap')
+  const before = store.stats()
+  t.equal(put(store, '0'.padStart(12), 5000), 'full', 'what a Buffer takes beside its bytes does')
+  t.strictSame(store.stats(), before)
+  t.equal(store.get('0'.padStart(12))?.size, 1000)
   store.delete('0'.padStart(12))
   t.equal(put(store, 'x'.padStart(12), 0), 'created')
   t.equal(put(store, 'y'.padStart(12), 0), 'full')

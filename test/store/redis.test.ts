@@ -86,6 +86,17 @@ if (hasRedis(t)) {
       return app
     }
 
+    t.test('a HEAD leaves the bytes where they are', async (t) => {
+      const app = await start(t)
+      await put(app, 'a', Buffer.alloc(1_000_000))
+      const sentBytes = async () =>
+        Number(/total_net_output_bytes:(\d+)/.exec(await server.ask('info', 'stats'))?.[1])
+      const before = await sentBytes()
+      const { statusCode, headers } = await app.inject({ method: 'HEAD', url: url('a') })
+      t.match([statusCode, headers['content-length']], [200, '1000000'])
+      t.ok((await sentBytes()) - before < 100_000)
+    })
+
     t.test(
       'an object is one key, under the prefix, with what there is to know beside its bytes',
       async (t) => {
