@@ -211,7 +211,7 @@ export class MemoryStore implements Store {
   }
 
   reserve(bytes: number): boolean {
-    if (this.#usedBytes + bytes > this.#limitBytes) return false
+    if (bytes > 0 && this.#usedBytes + bytes > this.#limitBytes) return false
     this.#usedBytes += bytes
     return true
   }
@@ -253,7 +253,7 @@ export class MemoryStore implements Store {
   /** Sets aside what so many objects, ids and Buffers more take, or gives back what those take that are fewer. */
   #reserveBookkeeping(objects: number, idBytes: number, buffers: number): boolean {
     const heapBytes = idBytes + objects * RECORD.heapBytes + buffers * OWN_BUFFER.heapBytes
-    if (this.#usedHeapBytes + heapBytes > this.#heapLimitBytes) return false
+    if (heapBytes > 0 && this.#usedHeapBytes + heapBytes > this.#heapLimitBytes) return false
     if (!this.reserve(idBytes + objects * RECORD.bytes + buffers * OWN_BUFFER.bytes)) return false
     this.#usedHeapBytes += heapBytes
     return true

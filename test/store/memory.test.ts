@@ -55,6 +55,26 @@ t.test('what a reader has got stays what it is, and counts until it has been sen
   }
 })
 
+t.test(
+  'a store that copies for slow readers have filled gives back what is deleted or becomes smaller',
+  async (t) => {
+    const store = new MemoryStore({ limitBytes: 10_000 })
+    put(store, 'a', 1000)
+    put(store, 'b', 2000)
+    const read = store.get('a')
+    if (read === undefined) return t.fail('not found')
+    const copies = Array.from({ length: 10 }, () => store.reading(read))
+    t.equal(put(store, 'c', 1), 'full')
+    // The body of a PUT that is empty needs no room.
+    t.equal(put(store, 'b', 0), 'replaced')
+    t.equal(store.delete('a'), 'deleted')
+    t.equal(store.delete('b'), 'deleted')
+    t.equal(store.stats().bytes, 10_000)
+    for (const sent of copies) sent()
+    t.equal(store.stats().bytes, 0)
+  },
+)
+
 t.test('objects that expire together are swept in steps, between which others have their turn', async (t) => {
   const clock = stopClock(t)
   const store = new MemoryStore({ limitBytes: 1e9 })
