@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { json } from 'node:stream/consumers'
 import type { Contender } from './contenders.ts'
@@ -29,6 +30,7 @@ interface Running {
   readonly contender: Contender
   readonly port: number
   readonly child: ChildProcess
+  readonly directory: string | undefined
 }
 
 async function run(name: string, contender: Contender): Promise<Running | undefined> {
@@ -38,7 +40,7 @@ async function run(name: string, contender: Contender): Promise<Running | undefi
   const child = start(command, 'measured')
   child.stdout?.resume()
   await listening(port, child)
-  return { name, contender, port, child }
+  return { name, contender, port, child, directory: command.directory }
 }
 
 /** Loads a server for some seconds, or stores the workload's objects there. */
@@ -81,6 +83,7 @@ export async function* compare(options: CompareOptions): AsyncGenerator<[Workloa
     }
   } finally {
     await Promise.all(all.map(({ child }) => stop(child)))
+    for (const { directory } of all) if (directory !== undefined) rmSync(directory, { recursive: true })
   }
 }
 

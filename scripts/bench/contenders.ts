@@ -55,13 +55,14 @@ function nginx(port: number): Command | undefined {
       }
     }`
   writeFileSync(join(directory, 'nginx.conf'), configuration)
-  return { args: ['nginx', '-c', join(directory, 'nginx.conf')] }
+  return { args: ['nginx', '-c', join(directory, 'nginx.conf')], directory }
 }
 
 /** As its package comes, but for the address and the log. */
 function webdis(port: number): Command | undefined {
   if (!has('webdis')) return undefined
-  const path = join(mkdtempSync(join(tmpdir(), 'bench-webdis-')), 'webdis.json')
+  const directory = mkdtempSync(join(tmpdir(), 'bench-webdis-'))
+  const path = join(directory, 'webdis.json')
   const configuration = {
     redis_host: REDIS.host,
     redis_port: REDIS.port,
@@ -75,7 +76,7 @@ function webdis(port: number): Command | undefined {
     logfile: '/dev/null',
   }
   writeFileSync(path, JSON.stringify(configuration))
-  return { args: ['webdis', path] }
+  return { args: ['webdis', path], directory }
 }
 
 export const CONTENDERS = {

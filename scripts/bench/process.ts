@@ -15,6 +15,8 @@ const CORES = { measured: '0', load: '1' }
 export interface Command {
   readonly args: string[]
   readonly env?: Record<string, string>
+  /** What it needs and nobody else, to be removed after it. */
+  readonly directory?: string
 }
 
 /** Starts a command on its core. Its standard output is to be read, or nothing is. */

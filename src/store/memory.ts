@@ -3,17 +3,18 @@ import sortedBTree from 'sorted-btree'
 import { failing, type Preconditions } from '../preconditions.ts'
 import { PackedRows, type RowOwner, unpack } from './packed-rows.ts'
 import { ShardedMap } from './sharded-map.ts'
-import type {
-  DeleteOutcome,
-  ListedObject,
-  ListOptions,
-  NewObject,
-  ObjectDescription,
-  Page,
-  PutOutcome,
-  Store,
-  StoredObject,
-  StoreStats,
+import {
+  type DeleteOutcome,
+  type ListedObject,
+  type ListOptions,
+  listed,
+  type NewObject,
+  type ObjectDescription,
+  type Page,
+  type PutOutcome,
+  type Store,
+  type StoredObject,
+  type StoreStats,
 } from './store.ts'
 
 /** Memory in bytes, and the part of it that lies in V8's heap. */
@@ -31,7 +32,7 @@ const RECORD: Cost = { bytes: 310, heapBytes: 250 }
 /** What one takes beside that whose payload has a Buffer of its own, and the allocator's rounding. Measured likewise. */
 const OWN_BUFFER: Cost = { bytes: 400, heapBytes: 190 }
 
-/** The longest payload that shares a Buffer with others, in bytes: what that saves is 500 bytes, and a GET copies it. */
+/** The longest payload that shares a Buffer with others, in bytes: that saves {@link OWN_BUFFER}, and a GET copies it. */
 const MAX_PACKED_BYTES = 1024
 
 /** How often objects are looked for whose life has ended, in milliseconds: lives end at whole seconds. */
@@ -93,11 +94,6 @@ type MortalObject = MemoryObject & { readonly expires: number }
 const isMortal = (object: MemoryObject): object is MortalObject => object.expires !== undefined
 
 const hasExpired = (object: MortalObject) => object.expires * 1000 <= Date.now()
-
-function describe({ id, size, etag, modified, expires }: MemoryObject): ListedObject {
-  const listed = { id, size, etag, modified }
-  return expires === undefined ? listed : { ...listed, expires }
-}
 
 const compareIds = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 
@@ -193,7 +189,7 @@ export class MemoryStore implements Store {
       last = id
       // Not `get`, which would remove an expired object, and with it the iterator's place.
       const object = this.#objects.get(id) as MemoryObject
-      if (!isMortal(object) || !hasExpired(object)) objects.push(describe(object))
+      if (!isMortal(object) || !hasExpired(object)) objects.push(listed(id, object))
     }
     return { objects, next: undefined }
   }

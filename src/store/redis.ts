@@ -7,17 +7,18 @@ import { errorCode, Health } from './redis-health.ts'
 import { listKeys } from './redis-listing.ts'
 import { DELETE, PUT, preconditionArguments, type Script } from './redis-scripts.ts'
 import type { RemoteEngine } from './storage-url.ts'
-import type {
-  DeleteOutcome,
-  ListedObject,
-  ListOptions,
-  NewObject,
-  ObjectDescription,
-  Page,
-  PutOutcome,
-  Store,
-  StoredObject,
-  StoreStats,
+import {
+  type DeleteOutcome,
+  type ListedObject,
+  type ListOptions,
+  listed,
+  type NewObject,
+  type ObjectDescription,
+  type Page,
+  type PutOutcome,
+  type Store,
+  type StoredObject,
+  type StoreStats,
 } from './store.ts'
 
 /** How long an operation may take, in milliseconds, with objects of so many bytes at most; larger ones in proportion. */
@@ -198,10 +199,7 @@ export class RedisStore implements Store {
 
   async #list(key: string): Promise<ListedObject | undefined> {
     const described = await this.#describe(key)
-    if (described === undefined) return undefined
-    const { etag, size, modified, expires } = described
-    const listed = { id: key.slice(this.#options.keyPrefix.length), size, etag, modified }
-    return expires === undefined ? listed : { ...listed, expires }
+    return described && listed(key.slice(this.#options.keyPrefix.length), described)
   }
 
   /** Runs a script by its hash, or by its text where the server does not have it yet. */

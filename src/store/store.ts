@@ -32,6 +32,11 @@ export interface ListedObject extends Omit<ObjectDescription, 'expires'> {
   readonly expires?: number
 }
 
+/** A description as a listing has it. */
+export function listed(id: string, { size, etag, modified, expires }: ObjectDescription): ListedObject {
+  return expires === undefined ? { id, size, etag, modified } : { id, size, etag, modified, expires }
+}
+
 export interface ListOptions {
   prefix: string
   /** The most objects of a page; there may be fewer although more follow. */

@@ -48,3 +48,16 @@ t.test('what is left of many lies together', async (t) => {
   const slabs = new Set(owners.filter((_owner, i) => i % 100 === 0).map(({ slab }) => slab))
   t.equal(slabs.size, 1, 'of nine')
 })
+
+t.test('slabs are given up when nothing is in them, but for two', async (t) => {
+  const packed = new PackedRows()
+  const owners = Array.from({ length: 10_000 }, () => owner(100))
+  const fill = () => {
+    for (const each of owners) packed.add(each, Buffer.alloc(100))
+    return new Set(owners.map(({ slab }) => slab))
+  }
+  const before = fill()
+  for (const each of owners) packed.remove(each)
+  const after = fill()
+  t.equal([...after].filter((slab) => before.has(slab)).length, 2, `of ${before.size}`)
+})
