@@ -55,18 +55,21 @@ export function refusal(answer: string): [string | undefined, string | undefined
   return [head.split('\r\n')[0], body && JSON.parse(body).error]
 }
 
-/** What `/metrics` says, as series and values: `{'http_requests_in_flight': 0, ...}`. */
-export async function scrape(app: App): Promise<Record<string, number>> {
-  await app.ready()
-  const lines = (await app.registry.metrics())
-    .split('\n')
-    .filter((line) => line !== '' && !line.startsWith('#'))
+/** A page of `/metrics`, as series and values: `{'http_requests_in_flight': 0, ...}`. */
+export function parsePage(page: string): Record<string, number> {
+  const lines = page.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
   return Object.fromEntries(
     lines.map((line) => {
       const space = line.lastIndexOf(' ')
       return [line.slice(0, space), Number(line.slice(space + 1))]
     }),
   )
+}
+
+/** What an application's `/metrics` says. */
+export async function scrape(app: App): Promise<Record<string, number>> {
+  await app.ready()
+  return parsePage(await app.registry.metrics())
 }
 
 /** The name of the series that counts requests. */

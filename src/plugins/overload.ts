@@ -1,4 +1,3 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { getHeapStatistics } from 'node:v8'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
@@ -6,50 +5,54 @@ import { overloaded } from '../errors.ts'
 
 export interface OverloadOptions {
   /**
-   * The longest mean delay of the event loop, in milliseconds. By default a hundred times the latency objective
-   * of 10 ms: clients have begun to give up.
+   * How long requests may have waited for their turn, in milliseconds. By default fifty times the latency objective of
+   * 10 ms. What is answered later has few clients left.
    */
-  maxEventLoopDelayMs?: number
+  maxWaitMs?: number
   /**
    * The most of V8's heap that may be in use, in bytes. By default 90 % of its limit: beyond it V8 spends its time
    * collecting, and then aborts. The store stays below a quarter.
    */
   maxHeapUsedBytes?: number
-  /** How often both are looked at, in milliseconds. */
+  /** How often the heap is looked at, in milliseconds. */
   sampleIntervalMs?: number
 }
 
-/** How often the event loop is asked to be on time, in milliseconds. */
-const RESOLUTION_MS = 10
-
 const plugin: FastifyPluginAsync<OverloadOptions> = async (app, options) => {
   const {
-    maxEventLoopDelayMs = 1000,
+    maxWaitMs = 500,
     maxHeapUsedBytes = 0.9 * getHeapStatistics().heap_size_limit,
     sampleIntervalMs = 1000,
   } = options
-  let overload = false
-  let lookedAt = performance.now()
-
-  const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
-  delays.enable()
+  let isHeapFull = false
+  let refused = 0
+  let wasOverloaded = false
   const timer = setInterval(() => {
-    const now = performance.now()
-    // Not a number where there was no sample, for want of a single turn of the event loop.
-    const eventLoopDelayMs = Number.isNaN(delays.mean) ? now - lookedAt : delays.mean / 1e6 - RESOLUTION_MS
-    lookedAt = now
-    delays.reset()
     const heapUsedBytes = getHeapStatistics().used_heap_size
-    if (overload === (eventLoopDelayMs > maxEventLoopDelayMs || heapUsedBytes > maxHeapUsedBytes)) return
-    overload = !overload
-    app.log.warn({ eventLoopDelayMs, heapUsedBytes }, overload ? 'overloaded' : 'not overloaded any more')
+    isHeapFull = heapUsedBytes > maxHeapUsedBytes
+    const isOverloaded = isHeapFull || refused > 0
+    if (isOverloaded !== wasOverloaded)
+      app.log.warn({ refused, heapUsedBytes }, isOverloaded ? 'overloaded' : 'not overloaded any more')
+    wasOverloaded = isOverloaded
+    refused = 0
   }, sampleIntervalMs).unref()
-  app.addHook('onClose', async () => {
-    clearInterval(timer)
-    delays.disable()
-  })
+  app.addHook('onClose', async () => clearInterval(timer))
 
-  app.addHook('onRequest', (_request, _reply, done) => done(overload ? overloaded() : undefined))
+  // In one turn of the event loop what has arrived is begun, one request after another: the last has waited for all others.
+  let turnBegan: number | undefined
+  const endTurn = () => {
+    turnBegan = undefined
+  }
+  app.addHook('onRequest', (_request, _reply, done) => {
+    const now = performance.now()
+    if (turnBegan === undefined) {
+      turnBegan = now
+      setImmediate(endTurn)
+    }
+    if (!isHeapFull && now - turnBegan <= maxWaitMs) return done()
+    refused++
+    done(overloaded())
+  })
 }
 
 /** Answers 503 with `Retry-After` to the routes of its scope while the process has more to do than it can. */

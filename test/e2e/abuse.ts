@@ -1,0 +1,80 @@
+/** What clients do that should not. */
+import { connect, type Socket } from 'node:net'
+import { get, put, type Target } from './clients.ts'
+
+/** A client that is too slow. */
+export type SlowClient = (target: Target) => Socket
+
+const BYTE_INTERVAL_MS = 1000
+
+function open(target: Target, ...bytes: string[]): Socket {
+  const socket = connect(target).on('error', () => {})
+  for (const part of bytes) socket.write(part)
+  return socket
+}
+
+/** Sends a byte a second, for as long as it may. */
+function trickle(socket: Socket): Socket {
+  const timer = setInterval(() => socket.write('a'), BYTE_INTERVAL_MS)
+  socket.once('close', () => clearInterval(timer)).resume()
+  return socket
+}
+
+export const slowHeaders: SlowClient = (target) =>
+  trickle(open(target, 'GET /api/buckets/a HTTP/1.1\r\nHost: a\r\nX-Slow: '))
+
+export const slowBody: SlowClient = (target) => trickle(open(target, put('/api/buckets/slow', 1000)))
+
+/** Asks for an object, and reads none of it. */
+export const slowReader =
+  (path: string): SlowClient =>
+  (target) =>
+    open(target, get(path)).pause()
+
+const CHUNKED = 'PUT /api/buckets/aborted HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n'
+
+/** What a client has sent when it goes away, by the phase that its request is in. */
+const PHASES: Record<string, (path: string) => string[]> = {
+  connected: () => [],
+  'in the request line': () => ['GET /api/buck'],
+  'in the headers': () => ['PUT /api/buckets/aborted HTTP/1.1\r\nHost: a\r\nContent-Le'],
+  'after the headers': () => [put('/api/buckets/aborted', 100_000)],
+  'in the body': () => [put('/api/buckets/aborted', 100_000), 'x'.repeat(50_000)],
+  'in a chunk': () => [CHUNKED, `${(50_000).toString(16)}\r\n`, 'x'.repeat(40_000)],
+  'between chunks': () => [CHUNKED, '5\r\nhello\r\n'],
+  'asked for its body': () => [
+    `${put('/api/buckets/aborted', 100_000).trimEnd()}\r\nExpect: 100-continue\r\n\r\n`,
+  ],
+  'before the answer': () => [put('/api/buckets/aborted', 5), 'hello'],
+  'before a long answer': (path) => [get(path)],
+  'among pipelined requests': (path) => [get(path).repeat(20)],
+}
+export const PHASE_NAMES = Object.keys(PHASES)
+
+/** How a client goes away: FIN, RST, or either with the first bytes of an answer. */
+export const MANNERS = ['end', 'reset', 'read and end', 'read and reset'] as const
+
+/**
+ * Goes away in the midst of a request. `path` is an object too large for the buffers between.
+ *
+ * @returns when the connection is closed.
+ */
+export function abort(
+  target: Target,
+  path: string,
+  phase: string,
+  manner: (typeof MANNERS)[number],
+): Promise<void> {
+  return new Promise((resolve) => {
+    const socket = open(target, ...(PHASES[phase]?.(path) ?? []))
+    const leave = () => {
+      if (manner.endsWith('reset')) socket.resetAndDestroy()
+      else socket.destroy()
+    }
+    socket.once('close', () => resolve())
+    // Where no answer comes, it leaves as soon as all is sent.
+    const isAnswered = /asked|answer|pipelined/.test(phase)
+    if (manner.startsWith('read') && isAnswered) socket.once('data', leave)
+    else socket.once('connect', () => setImmediate(leave))
+  })
+}

@@ -1,0 +1,274 @@
+import { createHash, randomBytes } from 'node:crypto'
+import type { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { abort, MANNERS, PHASE_NAMES, type SlowClient, slowBody, slowHeaders, slowReader } from './abuse.ts'
+import { type Answer, Client, get, put } from './clients.ts'
+import { docker, requireTool } from './docker.ts'
+import { peakMemory, type Service, scrape, startService } from './service.ts'
+
+requireTool('docker', 'compose', 'version')
+
+const MIB = 2 ** 20
+const MEMORY_BYTES = 512 * MIB
+
+/** Starts the service, and removes it after the test. */
+async function start(t: Test, env: Record<string, string>, ...args: string[]): Promise<Service> {
+  const service = await startService({ DRAIN_SECONDS: '0', ...env }, ...args)
+  t.after(() => docker('rm', '--force', service.container))
+  return service
+}
+
+/** The process is the one that was started. */
+async function isAlive(t: Test, { container }: Service): Promise<void> {
+  const [{ State, RestartCount }] = JSON.parse(await docker('inspect', container))
+  t.match(State, { Running: true, OOMKilled: false })
+  t.equal(RestartCount, 0)
+}
+
+const quantile = (values: number[], q: number) =>
+  [...values].sort((a, b) => a - b)[Math.floor(q * (values.length - 1))] as number
+
+/** Asks again until an answer will do, and fails after so many seconds. */
+async function eventually(seconds: number, isSo: () => Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + 1000 * seconds; !(await isSo()); await sleep(100)) {
+    if (Date.now() > deadline) throw new Error(`not within ${seconds} seconds: ${isSo}`)
+  }
+}
+
+/** No request is under way but the scrape, and the service has no more files and connections open than at the start. */
+const isIdle = (service: Service, atStart: Record<string, number>) => async () => {
+  const page = await scrape(service)
+  return (
+    page.http_requests_in_flight === 0 &&
+    (page.process_open_fds as number) <= (atStart.process_open_fds as number) + 3
+  )
+}
+
+/** The status codes that the service counts above 500, whatever their route. */
+function faults(page: Record<string, number>): string[] {
+  return Object.entries(page)
+    .filter(([series, count]) => /_count{.*status_code="5/.test(series) && count > 0)
+    .map(([series, count]) => `${series} ${count}`)
+}
+
+t.test(
+  'under ten times the load that it can take it refuses the excess, and is itself right after',
+  async (t) => {
+    const CONNECTIONS = 1000
+    const SECONDS = 10
+    const request = get('/api/buckets?limit=1000')
+    // A share of a core, so that the load has enough of the other.
+    const service = await start(t, {}, '--cpus', '0.25')
+    const { target } = service
+    const clients = await Promise.all(
+      Array.from({ length: CONNECTIONS }, async () => {
+        const client = new Client(target)
+        await client.send(get('/livez'))
+        return client
+      }),
+    )
+    t.after(() => {
+      for (const { socket } of clients) socket.destroy()
+    })
+    const [first] = clients as [Client]
+    for (let id = 0; id < 1000; id++) await first.send(put(`/api/buckets/${id}`, 3), 'abc')
+
+    interface Outcome extends Pick<Answer, 'status' | 'head'> {
+      ms: number
+    }
+    async function ask(client: Client): Promise<Outcome> {
+      const begun = performance.now()
+      const { status, head } = await client.send(request)
+      return { status, head, ms: performance.now() - begun }
+    }
+    /** As many requests as a few clients make that wait for their answers. */
+    async function atLeisure(seconds: number): Promise<Outcome[]> {
+      const outcomes: Outcome[] = []
+      const end = performance.now() + seconds * 1000
+      const loop = async (client: Client) => {
+        while (performance.now() < end) outcomes.push(await ask(client))
+      }
+      await Promise.all(clients.slice(0, 8).map(loop))
+      return outcomes
+    }
+
+    await atLeisure(2)
+    const capacity = (await atLeisure(3)).length / 3
+    const idle = [...clients]
+    const underway = new Set<Promise<void>>()
+    const outcomes: Outcome[] = []
+    const begun = performance.now()
+    let unsent = 0
+    for (let due = 0, elapsed = 0; elapsed < SECONDS; elapsed = (performance.now() - begun) / 1000) {
+      for (; due < elapsed * 10 * capacity; due++) {
+        const client = idle.shift()
+        // As many clients as there are wait for their answers.
+        if (client === undefined) {
+          unsent++
+          continue
+        }
+        const asking = ask(client).then((outcome) => {
+          outcomes.push(outcome)
+          idle.push(client)
+          underway.delete(asking)
+        })
+        underway.add(asking)
+      }
+      await sleep(5)
+    }
+    await Promise.all(underway)
+    const after = await atLeisure(1)
+
+    const accepted = outcomes.filter(({ status }) => status === 200).map(({ ms }) => ms)
+    const refused = outcomes.filter(({ status }) => status === 503)
+    const p99 = quantile(accepted, 0.99)
+    t.comment(
+      `${Math.round(capacity)} requests/s alone; of ${outcomes.length + unsent} in ${SECONDS} s ${accepted.length} answered, ` +
+        `99 % within ${Math.round(p99)} ms, ${refused.length} refused, ${unsent} not sent`,
+    )
+    t.equal(outcomes.length, accepted.length + refused.length, 'nothing but 200 and 503')
+    t.ok(refused.length > accepted.length)
+    t.ok(refused.every(({ head }) => /\r\nretry-after: 1\r\n/i.test(head)))
+    t.ok(p99 < 2500, `99 % of what was accepted within ${p99} ms`)
+    t.ok(accepted.length / SECONDS > capacity / 3, `${accepted.length / SECONDS} of ${capacity} requests/s`)
+    t.ok(after.length > 0 && after.every(({ status }) => status === 200))
+    await isAlive(t, service)
+  },
+)
+
+t.test('a hundred uploads of 16 MiB at once and a store that fills up do not kill it', async (t) => {
+  const UPLOADERS = 100
+  const ROUNDS = 3
+  const service = await start(t, {})
+  const { target } = service
+  const body = randomBytes(16 * MIB + 1)
+  const etag = `"${createHash('sha256').update(body.subarray(1)).digest('base64url').slice(0, 22)}"`
+  const before = await scrape(service)
+  const statuses: Record<string, number> = {}
+  const stored: string[] = []
+
+  async function upload(path: string, ...request: (string | Buffer)[]): Promise<void> {
+    const client = new Client(target)
+    const { status, head } = await client.send(...request)
+    client.socket.destroy()
+    statuses[status] = (statuses[status] ?? 0) + 1
+    if (status === 201) stored.push(path)
+    if (status === 503 || status === 507) return
+    t.match(head, status === 413 ? /^HTTP\/1.1 413/ : /^HTTP\/1.1 201/)
+  }
+  const head = (path: string, length: string) => `PUT ${path} HTTP/1.1\r\nHost: a\r\n${length}\r\n\r\n`
+  const chunk = (bytes: Buffer) => [`${bytes.length.toString(16)}\r\n`, bytes, '\r\n0\r\n\r\n']
+  await Promise.all(
+    Array.from({ length: UPLOADERS }, async (_, uploader) => {
+      for (let round = 0; round < ROUNDS; round++) {
+        const path = `/api/buckets/${uploader}-${round}`
+        // A length that is known, one that is not, and either too large by a byte.
+        const bytes = uploader % 10 < 8 ? body.subarray(1) : body
+        if (uploader % 2 === 0) await upload(path, put(path, bytes.length), bytes)
+        else await upload(path, head(path, 'Transfer-Encoding: chunked'), ...chunk(bytes))
+      }
+    }),
+  )
+  const peak = await peakMemory(service)
+  t.comment(`${JSON.stringify(statuses)}, at most ${Math.round(peak / MIB)} MiB resident`)
+  t.strictSame(
+    Object.keys(statuses).filter((status) => !['201', '413', '503', '507'].includes(status)),
+    [],
+  )
+  for (const status of ['201', '413', '507']) t.ok(statuses[status], status)
+  t.ok(peak < MEMORY_BYTES, `${peak} bytes resident`)
+
+  const client = new Client(target)
+  for (const path of stored) {
+    const answer = await client.send(get(path))
+    t.equal(answer.status, 200, path)
+    t.ok(answer.body.equals(body.subarray(1)))
+    t.match(answer.head, `etag: ${etag}`)
+    t.equal((await client.send(`DELETE ${path} HTTP/1.1\r\nHost: a\r\n\r\n`)).status, 204)
+  }
+  client.socket.destroy()
+  const after = await scrape(service)
+  t.equal(after.storage_bytes, before.storage_bytes, 'nothing stays reserved')
+  await eventually(10, isIdle(service, before))
+  await isAlive(t, service)
+})
+
+t.test('thousands of slow clients harm nobody else, and are not kept', async (t) => {
+  const CLIENTS = 1000
+  const service = await start(t, {
+    HEADERS_TIMEOUT_SECONDS: '5',
+    REQUEST_TIMEOUT_SECONDS: '6',
+    RESPONSE_TIMEOUT_SECONDS: '5',
+    STALL_TIMEOUT_SECONDS: '7',
+  })
+  const { target } = service
+  const long = '/api/buckets/long'
+  const client = new Client(target)
+  const bytes = randomBytes(8 * MIB)
+  t.equal((await client.send(put(long, bytes.length), bytes)).status, 201)
+  const before = await scrape(service)
+
+  const slow: SlowClient[] = [slowHeaders, slowBody, slowReader(long)]
+  const sockets: Socket[] = []
+  const times: number[] = []
+  const body = randomBytes(1000)
+  let most = 0
+  let isOver = false
+  const deadline = Date.now() + 30_000
+  while (!isOver && Date.now() < deadline) {
+    for (let i = 0; i < 100; i++) {
+      const begun = performance.now()
+      const path = `/api/buckets/${i}`
+      const { status } = await client.send(put(path, body.length), body)
+      const answer = await client.send(get(path))
+      times.push(performance.now() - begun)
+      if (status > 204 || !answer.body.equals(body)) t.fail(`${status} and ${answer.head}`)
+      // They come one after another: a thousand long answers that begin at once are an overload.
+      if (sockets.length < slow.length * CLIENTS) sockets.push(...slow.map((open) => open(target)))
+      await sleep(1)
+    }
+    most = Math.max(most, (await scrape(service)).http_requests_in_flight as number)
+    isOver = most > CLIENTS && (await isIdle(service, before)())
+  }
+  const p99 = quantile(times, 0.99)
+  const peak = await peakMemory(service)
+  t.comment(
+    `${times.length} pairs of PUT and GET, 99 % within ${p99.toFixed(1)} ms; ${most} slow requests under way; ` +
+      `${Math.round(peak / MIB)} MiB resident`,
+  )
+  t.ok(most > CLIENTS, `${most} slow requests under way at once`)
+  t.ok(isOver, 'the server has closed their connections')
+  t.ok(p99 < 250, `99 % within ${p99} ms`)
+  t.strictSame(faults(await scrape(service)), [])
+  await isAlive(t, service)
+  for (const socket of sockets) socket.destroy()
+  client.socket.destroy()
+})
+
+t.test('clients that go away in any phase of a request leave nothing behind', async (t) => {
+  const TIMES = 50
+  const service = await start(t, {})
+  const { target } = service
+  const client = new Client(target)
+  const bytes = randomBytes(8 * MIB)
+  const long = '/api/buckets/long'
+  t.equal((await client.send(put(long, bytes.length), bytes)).status, 201)
+  const before = await scrape(service)
+  for (let i = 0; i < TIMES; i++) {
+    const leaving = PHASE_NAMES.flatMap((phase) =>
+      MANNERS.map((manner) => abort(target, long, phase, manner)),
+    )
+    await Promise.all(leaving)
+  }
+  await eventually(10, isIdle(service, before))
+  t.comment(`${TIMES * PHASE_NAMES.length * MANNERS.length} clients`)
+  // Stored by those that sent all of it, or not.
+  await client.send('DELETE /api/buckets/aborted HTTP/1.1\r\nHost: a\r\n\r\n')
+  const after = await scrape(service)
+  t.equal(after.storage_bytes, before.storage_bytes, 'nothing stays reserved')
+  t.strictSame(faults(after), [])
+  t.ok((await client.send(get(long))).body.equals(bytes))
+  await isAlive(t, service)
+  client.socket.destroy()
+})

@@ -1,0 +1,45 @@
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from '../../scripts/bench/process.ts'
+import { parsePage } from '../helper.ts'
+import type { Target } from './clients.ts'
+import { compose, docker } from './docker.ts'
+
+/** The service in a container of its own, on the loopback interface. */
+export interface Service {
+  readonly container: string
+  readonly target: Target
+}
+
+/**
+ * Builds and starts the service with the memory that Compose gives it, and no more by swapping; `docker run` has the other
+ * arguments besides.
+ */
+export async function startService(env: Record<string, string>, ...args: string[]): Promise<Service> {
+  await compose(['build', 'storage_api'])
+  const { services } = JSON.parse(await compose(['config', '--format', 'json']))
+  const target = { host: '127.0.0.1', port: await freePort() }
+  const variables = { HOST: target.host, PORT: `${target.port}`, ...env }
+  const container = await docker(
+    ...['run', '--detach', '--network', 'host', '--memory', '512m', '--memory-swap', '512m', ...args],
+    ...Object.entries(variables).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
+    services.storage_api.image,
+  )
+  for (let attempt = 0; attempt < 300; attempt++) {
+    const { ok } = await fetch(`http://127.0.0.1:${target.port}/readyz`).catch(() => ({ ok: false }))
+    if (ok) return { container, target }
+    await sleep(100)
+  }
+  throw new Error(`not ready within 30 seconds: ${await docker('logs', container)}`)
+}
+
+/** What `/metrics` says, as series and values. */
+export async function scrape({ target }: Service): Promise<Record<string, number>> {
+  return parsePage(await (await fetch(`http://127.0.0.1:${target.port}/metrics`)).text())
+}
+
+/** The most resident memory that the process has had, in bytes. */
+export async function peakMemory({ container }: Service): Promise<number> {
+  const pid = await docker('inspect', '--format', '{{.State.Pid}}', container)
+  return 1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1])
+}
