@@ -1,6 +1,5 @@
-import { execFile, spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import t from 'tap'
 
 const run = promisify(execFile)
 
@@ -31,13 +30,4 @@ export async function compose(args: string[], env: NodeJS.ProcessEnv = {}): Prom
 /** Where a port of a service is published, as a URL. */
 export async function published(service: string, port: number): Promise<string> {
   return `http://${await compose(['port', service, String(port)])}`
-}
-
-/** Skips the file, and says why, where a tool is missing; in CI that is a failure. */
-export function requireTool(tool: string, ...args: string[]): void {
-  const { status } = spawnSync(tool, args)
-  if (status === 0) return
-  if (process.env.CI !== undefined) throw new Error(`CI needs ${tool}`)
-  t.plan(0, `skipped: no ${tool}`)
-  process.exit()
 }

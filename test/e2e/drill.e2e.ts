@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { compose, published, requireTool } from './docker.ts'
+import { compose, published } from './docker.ts'
 import { eventually, query, type Sample } from './prometheus.ts'
+import { requireTool } from './require-tool.ts'
 
 requireTool('docker', 'compose', 'version')
 

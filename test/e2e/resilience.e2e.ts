@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { abort, MANNERS, PHASE_NAMES, type SlowClient, slowBody, slowHeaders, slowReader } from './abuse.ts'
 import { type Answer, Client, get, put } from './clients.ts'
-import { docker, requireTool } from './docker.ts'
+import { docker } from './docker.ts'
+import { requireTool } from './require-tool.ts'
 import { peakMemory, type Service, scrape, startService } from './service.ts'
 
 requireTool('docker', 'compose', 'version')

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { until } from '../helper.ts'
-import { compose, docker, requireTool } from './docker.ts'
+import { compose, docker } from './docker.ts'
+import { requireTool } from './require-tool.ts'
 
 requireTool('docker', 'compose', 'version')
 

@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { compose, docker, published, requireTool } from './docker.ts'
+import { compose, docker, published } from './docker.ts'
 import { eventually, query, type Sample } from './prometheus.ts'
+import { requireTool } from './require-tool.ts'
 
 requireTool('docker', 'compose', 'version')
 requireTool('promtool', '--version')

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import t from 'tap'
-import { compose, docker, published, requireTool } from './docker.ts'
+import { compose, docker, published } from './docker.ts'
 import { eventually, query } from './prometheus.ts'
+import { requireTool } from './require-tool.ts'
 
 requireTool('docker', 'compose', 'version')
 

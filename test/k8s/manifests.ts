@@ -20,7 +20,7 @@ import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js'
 import type { Role, RoleBinding } from 'kubernetes-types/rbac/v1.js'
 import t from 'tap'
 import { parseAllDocuments, stringify } from 'yaml'
-import { requireTool } from '../e2e/docker.ts'
+import { requireTool } from '../e2e/require-tool.ts'
 
 requireTool('kubectl', 'version', '--client')
 requireTool('kustomize', 'version')
