@@ -33,7 +33,8 @@ interface Running {
   readonly directory: string | undefined
 }
 
-async function run(name: string, contender: Contender): Promise<Running | undefined> {
+/** Starts a contender; undefined where the machine does not have it. */
+export async function run(name: string, contender: Contender): Promise<Running | undefined> {
   const port = await freePort()
   const command = contender.command(port)
   if (command === undefined) return undefined
@@ -43,10 +44,15 @@ async function run(name: string, contender: Contender): Promise<Running | undefi
   return { name, contender, port, child, directory: command.directory }
 }
 
-/** Loads a server for some seconds, or stores the workload's objects there. */
-async function load({ contender, port }: Running, workload: WorkloadName, seconds?: number): Promise<Load> {
-  const args = [join(import.meta.dirname, 'load.ts'), `${port}`, contender.paths ?? 'buckets', workload]
-  const child = start({ args: ['node', ...args, ...(seconds === undefined ? [] : [`${seconds}`])] }, 'load')
+/** Loads a server for so many seconds, or stores the workload's objects there, or deletes them. */
+export async function load(
+  { contender, port }: Pick<Running, 'contender' | 'port'>,
+  workload: WorkloadName,
+  mode: 'fill' | 'empty' | number,
+): Promise<Load> {
+  const paths = contender.paths ?? 'buckets'
+  const args = ['node', join(import.meta.dirname, 'load.ts'), `${port}`, paths, workload, `${mode}`]
+  const child = start({ args }, 'load')
   return (await json(child.stdout as NodeJS.ReadableStream)) as Load
 }
 
@@ -72,7 +78,7 @@ export async function* compare(options: CompareOptions): AsyncGenerator<[Workloa
       const able = all.filter(({ contender }) => !contender.without?.includes(workload))
       const rounds: Comparison = Object.fromEntries(able.map(({ name }) => [name, []]))
       for (const running of able) {
-        await load(running, workload)
+        await load(running, workload, 'fill')
         await runRound(running, workload, options.seconds)
       }
       for (let round = 0; round < options.rounds; round++) {

@@ -24,7 +24,7 @@ const has = (command: string) => spawnSync('sh', ['-c', `command -v ${command}`]
 const IMAGE = { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: `${128 * 1024}` }
 
 /** The service as the image runs it. */
-function storageApi(args: string[] = [], env: Record<string, string> = {}) {
+export function storageApi(args: string[] = [], env: Record<string, string> = {}) {
   return (port: number): Command => ({
     args: ['node', ...args, '--max-old-space-size-percentage=75', '--expose-gc', 'dist/server.js'],
     env: { ...IMAGE, HOST: '127.0.0.1', PORT: `${port}`, ...env },

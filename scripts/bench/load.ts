@@ -1,10 +1,10 @@
 /**
- * Loads a server: `load.ts PORT PATHS WORKLOAD [SECONDS]`, and prints one line of JSON; without seconds it stores the
- * workload's objects. Made of sockets, for a client that costs more than the server would measure itself.
+ * Loads a server: `load.ts PORT PATHS WORKLOAD fill|empty|SECONDS`, and prints one line of JSON. `fill` stores the workload's
+ * objects, `empty` deletes them. Made of sockets, for a client that costs more than the server would measure itself.
  */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { ask, CONNECTIONS, fill, PATHS, WORKLOADS } from './workloads.ts'
+import { ask, CONNECTIONS, empty, fill, PATHS, WORKLOADS } from './workloads.ts'
 
 /** What the client reports. */
 export interface Load {
@@ -16,12 +16,11 @@ export interface Load {
   answers: Record<string, number>
 }
 
-const [port, pathsName, workloadName, seconds] = process.argv.slice(2)
+const [port, pathsName, workloadName, mode = ''] = process.argv.slice(2)
 const workload = WORKLOADS[workloadName as keyof typeof WORKLOADS]
-const requests = (seconds === undefined ? fill : ask)(workload, PATHS[pathsName as keyof typeof PATHS])
+const requests = ({ fill, empty }[mode] ?? ask)(workload, PATHS[pathsName as keyof typeof PATHS])
 const latenciesMs: number[] = []
 const answers: Record<string, number> = {}
-let deadline = Number.POSITIVE_INFINITY
 
 /** Sends one request after another until there are no more or the time is over. */
 function run(socket: Socket): Promise<void> {
@@ -77,7 +76,7 @@ const sockets = Array.from({ length: CONNECTIONS }, () =>
 )
 await Promise.all(sockets.map((socket) => once(socket, 'connect')))
 const begun = performance.now()
-if (seconds !== undefined) deadline = begun + Number(seconds) * 1000
+const deadline = mode in { fill, empty } ? Number.POSITIVE_INFINITY : begun + Number(mode) * 1000
 await Promise.all(sockets.map(run))
 const elapsedSeconds = (performance.now() - begun) / 1000
 const sorted = Float64Array.from(latenciesMs).sort()

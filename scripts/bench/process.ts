@@ -1,5 +1,5 @@
 /** Processes that are measured. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, type StdioOptions, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
@@ -15,14 +15,17 @@ const CORES = { measured: '0', load: '1' }
 export interface Command {
   readonly args: string[]
   readonly env?: Record<string, string>
+  /** Whether it is a Node.js that listens to its parent. */
+  readonly ipc?: boolean
   /** What it needs and nobody else, to be removed after it. */
   readonly directory?: string
 }
 
 /** Starts a command on its core. Its standard output is to be read, or nothing is. */
-export function start({ args, env }: Command, core: keyof typeof CORES): ChildProcess {
+export function start({ args, env, ipc = false }: Command, core: keyof typeof CORES): ChildProcess {
   const [command = '', ...rest] = isPinned ? ['taskset', '--cpu-list', CORES[core], ...args] : args
-  return spawn(command, rest, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
+  const stdio: StdioOptions = ['ignore', 'pipe', 'inherit', ...(ipc ? (['ipc'] as const) : [])]
+  return spawn(command, rest, { env: { ...process.env, ...env }, stdio })
 }
 
 /** Ends a process, and waits for that. */

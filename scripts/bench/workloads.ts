@@ -28,6 +28,9 @@ export const WORKLOADS = {
   'GET 64 KiB': { objects: 100, bytes: 64 * 1024 },
   'PUT 64 KiB': { objects: 100, bytes: 64 * 1024, put: 1 },
   'GET 304': { objects: 1000, bytes: 100, headers: 'If-None-Match: *\r\n' },
+  '1,000,000 of 100 B': { objects: 1_000_000, bytes: 100 },
+  '100,000 of 1 KiB': { objects: 100_000, bytes: 1024 },
+  '100 of 16 MiB': { objects: 100, bytes: 16 * 2 ** 20 },
   '80/15/5': { objects: 100_000, bytes: 100, put: 0.15, delete: 0.05 },
 } satisfies Record<string, Workload>
 
@@ -57,6 +60,12 @@ function formatter({ bytes, headers = '' }: Workload, paths: Paths) {
 export function* fill(workload: Workload, paths: Paths): Generator<string> {
   const { put } = formatter(workload, paths)
   for (let id = 0; id < workload.objects; id++) yield put(id)
+}
+
+/** A DELETE of each object. */
+export function* empty(workload: Workload, paths: Paths): Generator<string> {
+  const request = formatter(workload, paths)
+  for (let id = 0; id < workload.objects; id++) yield request.delete(id)
 }
 
 /** The workload itself, which has no end. */

@@ -1,7 +1,7 @@
 import { getHeapStatistics } from 'node:v8'
 import sortedBTree from 'sorted-btree'
 import { failing, type Preconditions } from '../preconditions.ts'
-import { PackedRows, type RowOwner, unpack } from './packed-rows.ts'
+import { PackedRows, type RowOwner } from './packed-rows.ts'
 import { ShardedMap } from './sharded-map.ts'
 import {
   type DeleteOutcome,
@@ -25,9 +25,9 @@ interface Cost {
 
 /**
  * What an object takes beside its payload and its id: the map's entry, the place in the order of ids, the record, its
- * entity tag, its share of what V8's young generation grows by. Measured by `measure.ts million` in test/store.
+ * entity tag, its share of what V8's young generation grows by. Measured by `npm run bench:memory`.
  */
-const RECORD: Cost = { bytes: 310, heapBytes: 250 }
+const RECORD: Cost = { bytes: 285, heapBytes: 218 }
 
 /** What one takes beside that whose payload has a Buffer of its own, and the allocator's rounding. Measured likewise. */
 const OWN_BUFFER: Cost = { bytes: 400, heapBytes: 190 }
@@ -57,25 +57,21 @@ export interface MemoryStoreOptions {
 
 const BTree = sortedBTree.default
 
+/** A field is 8 bytes for each of a million objects: what few of them need is kept elsewhere. */
 class MemoryObject implements ObjectDescription, RowOwner {
   readonly id: string
   readonly size: number
   readonly etag: string
-  readonly expires: number | undefined
+  declare readonly expires: number | undefined
   readonly modified = Math.floor(Date.now() / 1000)
-  /** All of the bytes, or where they are among others. */
-  slab: Buffer
-  row = 0
-  readers = 0
-  /** Deleted or replaced. */
-  gone = false
+  /** The bytes, or the row that has a copy of them. */
+  place: Buffer | number
 
-  constructor(id: string, { bytes, etag, expires }: NewObject) {
+  constructor(id: string, { bytes, etag }: NewObject) {
     this.id = id
     this.size = bytes.length
     this.etag = etag
-    this.expires = expires
-    this.slab = bytes
+    this.place = bytes
   }
 
   get isPacked(): boolean {
@@ -89,7 +85,14 @@ interface RetrievedObject extends StoredObject {
 }
 
 /** An object whose life has an end. */
-type MortalObject = MemoryObject & { readonly expires: number }
+class MortalObject extends MemoryObject {
+  override readonly expires: number
+
+  constructor(id: string, object: NewObject, expires: number) {
+    super(id, object)
+    this.expires = expires
+  }
+}
 
 const isMortal = (object: MemoryObject): object is MortalObject => object.expires !== undefined
 
@@ -110,6 +113,8 @@ export class MemoryStore implements Store {
   /** The objects whose life has an end, the first to go first. */
   readonly #mortals = new BTree<MortalObject, undefined>(undefined, compareExpirations)
   readonly #packed = new PackedRows<MemoryObject>()
+  /** How many read an object that has a Buffer of its own, where any do. */
+  readonly #readers = new Map<MemoryObject, number>()
   readonly #limitBytes: number
   readonly #heapLimitBytes: number
   readonly #sweeping: NodeJS.Timeout
@@ -126,7 +131,7 @@ export class MemoryStore implements Store {
     const source = this.describe(id)
     if (source === undefined) return undefined
     const { size, etag, expires, modified } = source
-    const bytes = source.isPacked ? unpack(source) : source.slab
+    const bytes = typeof source.place === 'number' ? this.#packed.read(source) : source.place
     return { bytes, size, etag, expires, modified, source }
   }
 
@@ -149,7 +154,9 @@ export class MemoryStore implements Store {
     const replaced = this.describe(id)
     // The id is a slice of the request's URL, which before Node.js 26 would stay alive with it, up to 12 kB.
     const ownId = replaced?.id ?? Buffer.from(id).toString()
-    const object = new MemoryObject(ownId, newObject)
+    const { expires } = newObject
+    const object =
+      expires === undefined ? new MemoryObject(ownId, newObject) : new MortalObject(ownId, newObject, expires)
     const isNew = replaced === undefined
     const hadBuffer = !isNew && !replaced.isPacked
     const idBytes = isNew ? Buffer.byteLength(ownId) : 0
@@ -199,10 +206,12 @@ export class MemoryStore implements Store {
       this.#usedBytes += size
       return () => this.release(size)
     }
-    source.readers++
+    this.#readers.set(source, (this.#readers.get(source) ?? 0) + 1)
     return () => {
-      source.readers--
-      this.#release(source)
+      const left = (this.#readers.get(source) as number) - 1
+      if (left > 0) return void this.#readers.set(source, left)
+      this.#readers.delete(source)
+      if (this.#objects.get(source.id) !== source) this.release(size)
     }
   }
 
@@ -231,12 +240,7 @@ export class MemoryStore implements Store {
   #drop(object: MemoryObject): void {
     if (isMortal(object)) this.#mortals.delete(object)
     if (object.isPacked) this.#packed.remove(object)
-    object.gone = true
-    this.#release(object)
-  }
-
-  #release(object: MemoryObject): void {
-    if (object.gone && object.readers === 0) this.release(object.size)
+    if (!this.#readers.has(object)) this.release(object.size)
   }
 
   #remove(object: MemoryObject): void {

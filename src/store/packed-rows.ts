@@ -6,15 +6,12 @@ const STEP_BYTES = 16
 
 const lengthOfRow = (size: number) => Math.max(1, Math.ceil(size / STEP_BYTES)) * STEP_BYTES
 
-const rowsASlab = (length: number) => Math.ceil(SLAB_BYTES / length)
-
 /** Whose bytes lie in a row. Where that is changes whenever another one goes. */
 export interface RowOwner {
   /** How many bytes. */
   readonly size: number
-  slab: Buffer
-  /** Counted from the first slab's first row. */
-  row: number
+  /** The row, counted from the first slab's first; anything else before it has one. */
+  place: unknown
 }
 
 interface Slab<T> {
@@ -31,7 +28,7 @@ class Rows<T extends RowOwner> {
 
   constructor(length: number) {
     this.#length = length
-    this.#rowsASlab = rowsASlab(length)
+    this.#rowsASlab = Math.ceil(SLAB_BYTES / length)
   }
 
   add(owner: T, bytes: Buffer): void {
@@ -41,7 +38,7 @@ class Rows<T extends RowOwner> {
     this.#own(slab, row, owner)
   }
 
-  remove({ row }: T): void {
+  remove(row: number): void {
     const last = --this.#count
     const from = this.#slabOf(last) as Slab<T>
     const moved = from.owners[last % this.#rowsASlab] as T
@@ -53,6 +50,17 @@ class Rows<T extends RowOwner> {
     }
     // One slab stays in reserve, for the next object.
     if (this.#slabs.length * this.#rowsASlab - last > 2 * this.#rowsASlab) this.#slabs.pop()
+  }
+
+  /** A copy of the first bytes of a row. */
+  read(row: number, size: number): Buffer {
+    const { buffer } = this.#slabOf(row) as Slab<T>
+    const start = this.#start(row)
+    return Buffer.from(buffer.subarray(start, start + size))
+  }
+
+  get slabs(): number {
+    return this.#slabs.length
   }
 
   #grow(): Slab<T> {
@@ -72,8 +80,7 @@ class Rows<T extends RowOwner> {
 
   #own(slab: Slab<T>, row: number, owner: T): void {
     slab.owners[row % this.#rowsASlab] = owner
-    owner.slab = slab.buffer
-    owner.row = row
+    owner.place = row
   }
 }
 
@@ -86,20 +93,27 @@ export class PackedRows<T extends RowOwner> {
 
   /** Copies the bytes, of which there are as many as the owner says. */
   add(owner: T, bytes: Buffer): void {
-    const length = lengthOfRow(owner.size)
-    const index = length / STEP_BYTES
-    this.#rows[index] ??= new Rows(length)
-    this.#rows[index].add(owner, bytes)
+    this.#rowsOf(owner).add(owner, bytes)
   }
 
   remove(owner: T): void {
-    this.#rows[lengthOfRow(owner.size) / STEP_BYTES]?.remove(owner)
+    this.#rowsOf(owner).remove(owner.place as number)
   }
-}
 
-/** A copy of an owner's bytes. */
-export function unpack({ size, slab, row }: RowOwner): Buffer {
-  const length = lengthOfRow(size)
-  const start = (row % rowsASlab(length)) * length
-  return Buffer.from(slab.subarray(start, start + size))
+  /** A copy of an owner's bytes. */
+  read(owner: T): Buffer {
+    return this.#rowsOf(owner).read(owner.place as number, owner.size)
+  }
+
+  /** How many slabs there are. */
+  get slabs(): number {
+    return this.#rows.reduce((slabs, rows) => slabs + rows.slabs, 0)
+  }
+
+  #rowsOf({ size }: T): Rows<T> {
+    const length = lengthOfRow(size)
+    const index = length / STEP_BYTES
+    this.#rows[index] ??= new Rows(length)
+    return this.#rows[index]
+  }
 }

@@ -88,28 +88,6 @@ const measurements: Record<string, () => Promise<object>> = {
     }
   },
 
-  /** What a million objects take of resident memory beyond their bytes, and what is left of it when they are gone. */
-  async million() {
-    const before = await memory()
-    await fill(MILLION)
-    const full = await memory()
-    const { bytes } = await app.store.stats()
-    for (let i = 0; i < MILLION; i++) {
-      if (i % 1000 === 0) await setImmediate()
-      app.store.delete(idOf(i, MILLION))
-    }
-    await memory()
-    // So long V8 keeps the pages that are free.
-    await sleep(10_000)
-    const after = await memory()
-    return {
-      bytesAnObject: (full.rss - before.rss) / MILLION - BODY.length,
-      heapBytesAnObject: (full.heapUsed - before.heapUsed) / MILLION,
-      ofStorageBytes: (full.rss - before.rss) / bytes,
-      ofTheStartWhenEmpty: after.rss / before.rss,
-    }
-  },
-
   /** What an entity tag costs, by algorithm, beside the processor time of the whole PUT that makes it; in microseconds. */
   async hash() {
     const cases: Record<string, Record<string, number>> = {}

@@ -1,0 +1,78 @@
+/**
+ * Measures what objects take of memory in the service as its image runs it, and how long it holds its event loop while they
+ * come and go at full speed: `npm run bench:memory`. `--write` puts the table into docs/performance.md.
+ */
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { stripTypeScriptTypes } from 'node:module'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { load, run } from './compare.ts'
+import { storageApi } from './contenders.ts'
+import type { Report } from './probe.ts'
+import { stop } from './process.ts'
+import { writeSection } from './report.ts'
+import { WORKLOADS } from './workloads.ts'
+
+const { values: options } = parseArgs({
+  options: { write: { type: 'boolean', default: false }, only: { type: 'string', default: '' } },
+})
+
+const ALL = ['1,000,000 of 100 B', '100,000 of 1 KiB', '100 of 16 MiB'] as const
+const CASES = ALL.filter((name) => name.startsWith(options.only))
+/** As JavaScript: what strips the types would be resident in the service. */
+const PROBE = `data:text/javascript,${encodeURIComponent(
+  stripTypeScriptTypes(readFileSync(join(import.meta.dirname, 'probe.ts'), 'utf8')),
+)}`
+/** Room for all of them: by default the store has half of the machine's memory. */
+const LIMIT = { MAX_STORE_BYTES: `${2 * 2 ** 30}` }
+
+const rows: string[] = []
+for (const name of CASES) {
+  const { objects, bytes } = WORKLOADS[name]
+  const command = storageApi(['--import', PROBE], LIMIT)
+  const contender = { command: (port: number) => ({ ...command(port), ipc: true }) }
+  const service = await run('storage-api', contender)
+  if (service === undefined) throw new Error('the service did not start')
+  const { child, port } = service
+  const report = async (flavor: 'regular' | 'last-resort'): Promise<Report> => {
+    child.send(flavor)
+    const [answer] = await once(child, 'message')
+    return answer
+  }
+  const metric = async (name: string) => {
+    const page = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+    return Number(RegExp(`^${name} (.*)$`, 'm').exec(page)?.[1])
+  }
+  try {
+    await metric('storage_bytes')
+    const start = await report('last-resort')
+    await load(service, name, 'fill')
+    const stored = await metric('storage_bytes')
+    const full = await report('regular')
+    await load(service, name, 'empty')
+    const left = await metric('storage_objects')
+    if (left > 0) throw new Error(`${left} objects are left`)
+    const empty = await report('last-resort')
+    const grown = full.residentBytes - start.residentBytes
+    const columns = [
+      (grown / objects - bytes).toFixed(0),
+      (grown / stored).toFixed(2),
+      (empty.residentBytes / start.residentBytes).toFixed(2),
+      ...[full.longestDelayMs, full.p99DelayMs, full.longestPauseMs, empty.longestDelayMs].map((ms) =>
+        ms.toFixed(1),
+      ),
+    ]
+    rows.push(`| ${name} | ${columns.join(' | ')} |`)
+    console.log(rows.at(-1), JSON.stringify({ start, full, empty, stored }))
+  } finally {
+    await stop(child)
+  }
+}
+const table = [
+  '| objects | beyond the payload, B | grown : storage_bytes | emptied : start | longest delay, ms | 99 % below | longest pause | emptying: longest delay |',
+  '|---|---|---|---|---|---|---|---|',
+  ...rows,
+].join('\n')
+console.log(table)
+if (options.write) writeSection('memory', [`Node.js ${process.version}.`, table])
