@@ -2,7 +2,7 @@
 const SLAB_BYTES = 128 * 1024
 
 /** A row is as long as the next multiple of this, in bytes. */
-const STEP_BYTES = 16
+const STEP_BYTES = 8
 
 const lengthOfRow = (size: number) => Math.max(1, Math.ceil(size / STEP_BYTES)) * STEP_BYTES
 
