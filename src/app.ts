@@ -1,5 +1,6 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
+import { OneWriteResponse } from './one-write-response.ts'
 import auth from './plugins/auth.ts'
 import config, { type Config } from './plugins/config.ts'
 import connections from './plugins/connections.ts'
@@ -63,6 +64,7 @@ export function buildApp(settings: Config, stream: { write(line: string): void }
       },
     },
     http: {
+      ServerResponse: OneWriteResponse,
       maxHeaderSize: MAX_HEADER_BYTES,
       // Node.js would answer by itself, in no JSON and uncounted: the protocol plugin does.
       requireHostHeader: false,

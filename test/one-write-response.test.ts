@@ -1,0 +1,49 @@
+import { once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import t from 'tap'
+import { OneWriteResponse } from '../src/one-write-response.ts'
+import { send } from './helper.ts'
+
+const SMALL = Buffer.from(Array.from({ length: 1024 }, (_, i) => i))
+const LARGE = Buffer.concat([SMALL, SMALL])
+
+/** What a handler answers, and how often the kernel was called for it. */
+async function answer(
+  handle: (response: ServerResponse) => void,
+): Promise<{ body: Buffer; calls: string[] }> {
+  const calls: string[] = []
+  const server = createServer({ ServerResponse: OneWriteResponse }, (_request, response) => handle(response))
+  server.once('connection', (socket: Socket) => {
+    for (const name of ['_write', '_writev'] as const) {
+      const original = socket[name] as (...args: unknown[]) => void
+      const counting = (...args: unknown[]) => {
+        calls.push(name)
+        original.apply(socket, args)
+      }
+      Object.assign(socket, { [name]: counting })
+    }
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { body } = await send({ port: (server.address() as AddressInfo).port })
+  await once(server.close(), 'close')
+  return { body, calls }
+}
+
+t.test('a small Buffer goes out with its head in one write, byte for byte', async (t) => {
+  for (const body of [SMALL, SMALL.subarray(0, 1), Buffer.alloc(0)]) {
+    const head = { 'content-length': body.length }
+    const answered = await answer((response) => response.writeHead(200, head).end(body))
+    t.ok(answered.body.equals(body))
+    t.strictSame(answered.calls, ['_write'])
+  }
+})
+
+t.test('anything else is sent as by Node.js, and callbacks are called', async (t) => {
+  t.ok((await answer((response) => response.end(LARGE))).body.equals(LARGE))
+  t.equal(`${(await answer((response) => response.end('\u00fc'))).body}`, '\u00fc')
+  t.equal((await answer((response) => response.end())).body.length, 0)
+  await new Promise<void>((resolve) => answer((response) => response.end(SMALL, resolve)))
+  await new Promise<void>((resolve) => answer((response) => response.end(SMALL, 'utf8', resolve)))
+})
