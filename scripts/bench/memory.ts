@@ -1,6 +1,7 @@
 /**
  * Measures what objects take of memory in the service as its image runs it, and how long it holds its event loop while they
- * come and go at full speed: `npm run bench:memory`. `--write` puts the table into docs/performance.md.
+ * come and go at full speed: `npm run bench:memory`. `--write` puts the table into docs/performance.md; `--only` measures the cases that
+ * begin so.
  */
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -45,6 +46,7 @@ for (const name of CASES) {
     return Number(RegExp(`^${name} (.*)$`, 'm').exec(page)?.[1])
   }
   try {
+    // A scrape belongs to the start: its code and its buffers stay.
     await metric('storage_bytes')
     const start = await report('last-resort')
     await load(service, name, 'fill')

@@ -11,7 +11,6 @@ import { peakMemory, type Service, scrape, startService } from './service.ts'
 requireTool('docker', 'compose', 'version')
 
 const MIB = 2 ** 20
-const MEMORY_BYTES = 512 * MIB
 
 /** Starts the service, and removes it after the test. */
 async function start(t: Test, env: Record<string, string>, ...args: string[]): Promise<Service> {
@@ -178,7 +177,6 @@ t.test('a hundred uploads of 16 MiB at once and a store that fills up do not kil
     [],
   )
   for (const status of ['201', '413', '507']) t.ok(statuses[status], status)
-  t.ok(peak < MEMORY_BYTES, `${peak} bytes resident`)
 
   const client = new Client(target)
   for (const path of stored) {

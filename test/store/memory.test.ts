@@ -56,6 +56,25 @@ t.test('what a reader has got stays what it is, and counts until it has been sen
 })
 
 t.test(
+  'an object with several readers counts once, until it is gone and the last of them has it',
+  async (t) => {
+    const store = new MemoryStore({ limitBytes: 1e6 })
+    put(store, 'a', 5000)
+    const { bytes } = store.stats()
+    const read = store.get('a')
+    if (read === undefined) return t.fail('not found')
+    store.reading(read)()
+    t.equal(store.stats().bytes, bytes, 'it is still there')
+    const [first, second] = [store.reading(read), store.reading(read)]
+    store.delete('a')
+    first()
+    t.equal(store.stats().bytes, 5000)
+    second()
+    t.equal(store.stats().bytes, 0)
+  },
+)
+
+t.test(
   'a store that copies for slow readers have filled gives back what is deleted or becomes smaller',
   async (t) => {
     const store = new MemoryStore({ limitBytes: 10_000 })
