@@ -1,10 +1,10 @@
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { json } from 'node:stream/consumers'
 import type { Contender } from './contenders.ts'
-import type { Load } from './load.ts'
-import { cpuMicroseconds, freePort, listening, start, stop } from './process.ts'
+import type { Load, Task } from './load.ts'
+import { cpuMicroseconds, freePort, isPinned, listening, start, stop } from './process.ts'
 import type { WorkloadName } from './workloads.ts'
 
 /** What one contender did in one round. */
@@ -13,10 +13,13 @@ export interface Round extends Load {
   readonly cpuMicroseconds: number
 }
 
+/** So long V8 has compiled the service's code anew, and a request has cost half as much again. */
+const WARM_UP_SECONDS = 5
+
 export interface CompareOptions {
   readonly contenders: Record<string, Contender>
   readonly workloads: readonly WorkloadName[]
-  /** How many rounds count: the one before them is for warming up. */
+  /** How many rounds count. */
   readonly rounds: number
   /** How long a contender is loaded in each of them. */
   readonly seconds: number
@@ -44,16 +47,36 @@ export async function run(name: string, contender: Contender): Promise<Running |
   return { name, contender, port, child, directory: command.directory }
 }
 
+let client: ChildProcess | undefined
+
+/** Starts the process that loads, which ends with this one. */
+function startClient(): ChildProcess {
+  const child = start({ args: ['node', join(import.meta.dirname, 'load.ts')], ipc: true }, 'load')
+  child.stdout?.destroy()
+  child.once('exit', (code) => {
+    throw new Error(`load.ts: exit code ${code}`)
+  })
+  child.unref()
+  child.channel?.unref()
+  return child
+}
+
 /** Loads a server for so many seconds, or stores the workload's objects there, or deletes them. */
 export async function load(
   { contender, port }: Pick<Running, 'contender' | 'port'>,
   workload: WorkloadName,
-  mode: 'fill' | 'empty' | number,
+  mode: Task['mode'],
 ): Promise<Load> {
-  const paths = contender.paths ?? 'buckets'
-  const args = ['node', join(import.meta.dirname, 'load.ts'), `${port}`, paths, workload, `${mode}`]
-  const child = start({ args }, 'load')
-  return (await json(child.stdout as NodeJS.ReadableStream)) as Load
+  client ??= startClient()
+  client.send({
+    port,
+    paths: contender.paths ?? 'buckets',
+    workload,
+    mode,
+    isSleepless: isPinned,
+  } satisfies Task)
+  const [answer] = await once(client, 'message')
+  return answer
 }
 
 async function runRound(running: Running, workload: WorkloadName, seconds: number): Promise<Round> {
@@ -79,7 +102,7 @@ export async function* compare(options: CompareOptions): AsyncGenerator<[Workloa
       const rounds: Comparison = Object.fromEntries(able.map(({ name }) => [name, []]))
       for (const running of able) {
         await load(running, workload, 'fill')
-        await runRound(running, workload, options.seconds)
+        await load(running, workload, WARM_UP_SECONDS)
       }
       for (let round = 0; round < options.rounds; round++) {
         for (const running of able)

@@ -12,8 +12,8 @@ import { CONNECTIONS, WORKLOADS, type WorkloadName } from './workloads.ts'
 
 const { values: options } = parseArgs({
   options: {
-    rounds: { type: 'string', default: '7' },
-    seconds: { type: 'string', default: '1.5' },
+    rounds: { type: 'string', default: '41' },
+    seconds: { type: 'string', default: '0.3' },
     contenders: {
       type: 'string',
       default: 'storage-api,without metrics,bare Fastify,fastify-metrics,node:http,nginx',

@@ -1,10 +1,24 @@
 /**
- * Loads a server: `load.ts PORT PATHS WORKLOAD fill|empty|SECONDS`, and prints one line of JSON. `fill` stores the workload's
- * objects, `empty` deletes them. Made of sockets, for a client that costs more than the server would measure itself.
+ * Loads servers: a process of its own that is sent one {@link Task} after another, and answers each with a {@link Load}. One process
+ * for all of them, for its code is slow until it has run for a while. Made of sockets: a client that costs more than the server
+ * would measure itself.
  */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { ask, CONNECTIONS, empty, fill, PATHS, WORKLOADS } from './workloads.ts'
+import { ask, CONNECTIONS, empty, fill, PATHS, WORKLOADS, type WorkloadName } from './workloads.ts'
+
+/** Whom to load, with what: for so many seconds, or until the workload's objects are stored, or deleted. */
+export interface Task {
+  readonly port: number
+  readonly paths: keyof typeof PATHS
+  readonly workload: WorkloadName
+  readonly mode: 'fill' | 'empty' | number
+  /**
+   * Never to sleep, where the client has a core of its own. To wake a client that sleeps is work of the server's kernel, on one
+   * machine: 10 us of a GET's 45, the more the slower the server is.
+   */
+  readonly isSleepless: boolean
+}
 
 /** What the client reports. */
 export interface Load {
@@ -16,32 +30,31 @@ export interface Load {
   answers: Record<string, number>
 }
 
-const [port, pathsName, workloadName, mode = ''] = process.argv.slice(2)
-const workload = WORKLOADS[workloadName as keyof typeof WORKLOADS]
-const requests = ({ fill, empty }[mode] ?? ask)(workload, PATHS[pathsName as keyof typeof PATHS])
-const latenciesMs: number[] = []
-const answers: Record<string, number> = {}
-
-/** Sends one request after another until there are no more or the time is over. */
-function run(socket: Socket): Promise<void> {
+/** Sends one request after another until there are no more, and tells of each answer how long it took, in milliseconds. */
+function run(
+  socket: Socket,
+  next: () => string | undefined,
+  onAnswer: (status: string, ms: number) => void,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     let sent = 0
+    let status = ''
     let unread = 0
     let head: Buffer[] = []
 
     function send(): void {
-      sent = performance.now()
-      const { value, done } = requests.next()
-      if (done || sent > deadline) {
+      const request = next()
+      if (request === undefined) {
         socket.destroy()
         resolve()
       } else {
-        socket.write(value, 'latin1')
+        sent = performance.now()
+        socket.write(request, 'latin1')
       }
     }
 
     function end(): void {
-      latenciesMs.push(performance.now() - sent)
+      onAnswer(status, performance.now() - sent)
       send()
     }
 
@@ -56,8 +69,7 @@ function run(socket: Socket): Promise<void> {
       if (headLength === 3) return void head.push(chunk)
       head = []
       const text = bytes.toString('latin1', 0, headLength)
-      const status = text.slice(9, 12)
-      answers[status] = (answers[status] ?? 0) + 1
+      status = text.slice(9, 12)
       const hasBody = status !== '204' && status !== '304'
       const length = hasBody ? Number(/\r\ncontent-length: *(\d+)/i.exec(text)?.[1]) : 0
       unread = headLength + length - bytes.length
@@ -71,21 +83,40 @@ function run(socket: Socket): Promise<void> {
   })
 }
 
-const sockets = Array.from({ length: CONNECTIONS }, () =>
-  connect({ host: '127.0.0.1', port: Number(port), noDelay: true }),
-)
-await Promise.all(sockets.map((socket) => once(socket, 'connect')))
-const begun = performance.now()
-const deadline = mode in { fill, empty } ? Number.POSITIVE_INFINITY : begun + Number(mode) * 1000
-await Promise.all(sockets.map(run))
-const elapsedSeconds = (performance.now() - begun) / 1000
-const sorted = Float64Array.from(latenciesMs).sort()
-const quantile = (q: number) => sorted[Math.floor(q * (sorted.length - 1))] as number
-const load: Load = {
-  requests: sorted.length,
-  requestsPerSecond: sorted.length / elapsedSeconds,
-  p50Ms: quantile(0.5),
-  p99Ms: quantile(0.99),
-  answers,
+async function load({ port, paths, workload, mode, isSleepless }: Task): Promise<Load> {
+  const requests = (mode === 'fill' ? fill : mode === 'empty' ? empty : ask)(
+    WORKLOADS[workload],
+    PATHS[paths],
+  )
+  const sockets = Array.from({ length: CONNECTIONS }, () =>
+    connect({ host: '127.0.0.1', port, noDelay: true }),
+  )
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+  const latenciesMs: number[] = []
+  const answers: Record<string, number> = {}
+  const begun = performance.now()
+  const deadline = typeof mode === 'number' ? begun + mode * 1000 : Number.POSITIVE_INFINITY
+  const next = () =>
+    performance.now() < deadline ? (requests.next().value as string | undefined) : undefined
+  const note = (status: string, ms: number) => {
+    latenciesMs.push(ms)
+    answers[status] = (answers[status] ?? 0) + 1
+  }
+  let isLoading = isSleepless
+  const poll = () => void (isLoading && setImmediate(poll))
+  poll()
+  await Promise.all(sockets.map((socket) => run(socket, next, note)))
+  isLoading = false
+  const elapsedSeconds = (performance.now() - begun) / 1000
+  const sorted = Float64Array.from(latenciesMs).sort()
+  const quantile = (q: number) => sorted[Math.floor(q * (sorted.length - 1))] as number
+  return {
+    requests: sorted.length,
+    requestsPerSecond: sorted.length / elapsedSeconds,
+    p50Ms: quantile(0.5),
+    p99Ms: quantile(0.99),
+    answers,
+  }
 }
-console.log(JSON.stringify(load))
+
+process.on('message', async (task: Task) => process.send?.(await load(task)))
