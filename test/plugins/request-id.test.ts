@@ -1,7 +1,7 @@
 import t from 'tap'
 import { build } from '../helper.ts'
 
-const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/
+const OUR_ID = /^[\w-]{12}-\d+$/
 
 t.test('each answer has the id of its request, another one each time', async (t) => {
   const app = build(t)
@@ -9,7 +9,7 @@ t.test('each answer has the id of its request, another one each time', async (t)
   for (const url of ['/livez', '/metrics', '/api/buckets/a', '/nowhere', '/docs']) {
     for (const method of ['GET', 'POST'] as const) {
       const id = (await app.inject({ method, url })).headers['x-request-id']
-      t.match(id, UUID, `${method} ${url}`)
+      t.match(id, OUR_ID, `${method} ${url}`)
       ids.add(id)
     }
   }
@@ -26,6 +26,6 @@ t.test('an id that the client gives is kept if it is well formed, and in the log
     t.equal(lines.at(-1)?.reqId, id)
   }
   for (const id of ['', 'a b', 'a,b', '"a"', 'é', 'x'.repeat(129), 'a\tb', '%24{x}']) {
-    t.match(await answered(id), UUID, JSON.stringify(id))
+    t.match(await answered(id), OUR_ID, JSON.stringify(id))
   }
 })
