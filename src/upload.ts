@@ -15,12 +15,14 @@ const ETAG_CHARACTERS = 22
 /** The first allocation for a body whose length is not known, in bytes. */
 const FIRST_CAPACITY_BYTES = 64 * 1024
 
-/** A buffer, or undefined where the machine has no memory for it. */
-function allocate(bytes: number): Buffer | undefined {
+const NO_BYTES = Buffer.alloc(0)
+
+/** @throws {HttpError} 507 where the machine has no memory for it. */
+function allocate(bytes: number): Buffer {
   try {
     return Buffer.allocUnsafeSlow(bytes)
   } catch {
-    return undefined
+    throw storeFull()
   }
 }
 
@@ -42,7 +44,8 @@ export interface ReceiveOptions {
 class Body {
   readonly #options: ReceiveOptions
   readonly #declaredLength: number
-  #buffer: Buffer = Buffer.allocUnsafeSlow(0)
+  #reserved = 0
+  #buffer: Buffer = NO_BYTES
   #length = 0
   #hashing: Hash | undefined
 
@@ -50,47 +53,59 @@ class Body {
   constructor(options: ReceiveOptions, declaredLength: number) {
     this.#options = options
     this.#declaredLength = declaredLength
-    this.#resize(declaredLength)
+    this.#reserve(declaredLength)
   }
 
   append(chunk: Buffer): void {
     const { maxBytes } = this.#options
     const length = this.#length + chunk.length
     if (length > maxBytes) throw objectTooLarge(maxBytes)
-    if (length > this.#buffer.length)
-      this.#resize(Math.min(Math.max(length, 2 * this.#buffer.length, FIRST_CAPACITY_BYTES), maxBytes))
-    chunk.copy(this.#buffer, this.#length)
+    if (chunk.length === this.#declaredLength && chunk.buffer.byteLength === chunk.length) {
+      // All of the body, in memory of its own: Node.js has copied it, and it is hashed at the end, in half the time.
+      this.#buffer = chunk
+    } else {
+      if (this.#buffer.length < this.#declaredLength) this.#buffer = allocate(this.#declaredLength)
+      if (length > this.#buffer.length)
+        this.#grow(Math.min(Math.max(length, 2 * this.#buffer.length, FIRST_CAPACITY_BYTES), maxBytes))
+      chunk.copy(this.#buffer, this.#length)
+      this.#hashing ??= createHash(HASH_ALGORITHM)
+      this.#hashing.update(chunk)
+    }
     this.#length = length
-    // A body that comes in one piece is hashed at the end, in half the time.
-    if (chunk.length !== this.#declaredLength) this.#hashing ??= createHash(HASH_ALGORITHM)
-    this.#hashing?.update(chunk)
   }
 
   finish(): Upload {
-    if (this.#length < this.#buffer.length) this.#resize(this.#length)
+    if (this.#length < this.#buffer.length) this.#shrink()
     const digest = this.#hashing?.digest('base64url') ?? hash(HASH_ALGORITHM, this.#buffer, 'base64url')
     // JSON puts the quotes, and makes a new string: a slice would keep all of the digest alive.
     return { bytes: this.#buffer, etag: JSON.stringify(digest.slice(0, ETAG_CHARACTERS)) }
   }
 
-  release(): void {
-    this.#options.store.release(this.#buffer.length)
+  release(bytes = this.#reserved): void {
+    this.#options.store.release(bytes)
+    this.#reserved -= bytes
   }
 
-  /** @throws {HttpError} 507, and nothing has changed. */
-  #resize(capacity: number): void {
-    const { store } = this.#options
-    // What is to be filled counts beside what it is filled from; a shorter copy of the same takes no more.
-    const grows = capacity > this.#buffer.length
-    if (grows && !store.reserve(capacity)) throw storeFull()
-    const resized = allocate(capacity)
-    if (resized === undefined) {
-      if (grows) store.release(capacity)
-      throw storeFull()
-    }
-    this.#buffer.copy(resized, 0, 0, this.#length)
-    store.release(grows ? this.#buffer.length : this.#buffer.length - capacity)
-    this.#buffer = resized
+  #reserve(bytes: number): void {
+    if (!this.#options.store.reserve(bytes)) throw storeFull()
+    this.#reserved += bytes
+  }
+
+  /** What is to be filled counts beside what it is filled from. */
+  #grow(capacity: number): void {
+    this.#reserve(capacity)
+    this.#move(allocate(capacity))
+  }
+
+  /** A shorter copy of the same takes no more. */
+  #shrink(): void {
+    this.#move(allocate(this.#length))
+  }
+
+  #move(to: Buffer): void {
+    this.#buffer.copy(to, 0, 0, this.#length)
+    this.#buffer = to
+    this.release(this.#reserved - to.length)
   }
 }
 
@@ -99,7 +114,7 @@ class Body {
  *
  * With a Content-Length all of it is reserved at the start, so that a refusal is sent before the body; without
  * one the buffer doubles, which holds memory in proportion to what has arrived, however small its chunks are.
- * `allocUnsafeSlow` keeps small bodies out of Node's shared slabs, of which each survivor would hold 8 KiB.
+ * Nothing lies in Node.js' shared slabs, of which each survivor would hold 64 KiB.
  *
  * The rest of a refused body is read and thrown away, so that the client gets to read the answer and can go on
  * using the connection; the server's `requestTimeout` bounds that.
@@ -127,32 +142,19 @@ export async function receive(request: IncomingMessage, options: ReceiveOptions)
 function read(request: IncomingMessage, onChunk: (chunk: Buffer) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     if (request.destroyed) return reject(new ClientGoneError())
-    request.on('data', append).once('end', finish).once('error', abandon).once('close', abandon)
 
     function append(chunk: Buffer): void {
       try {
         onChunk(chunk)
       } catch (error) {
-        fail(error)
+        request.off('data', append)
+        reject(error)
       }
     }
 
-    function finish(): void {
-      detach()
-      resolve()
-    }
-
-    function abandon(): void {
-      fail(new ClientGoneError())
-    }
-
-    function fail(error: unknown): void {
-      detach()
-      reject(error)
-    }
-
-    function detach(): void {
-      request.off('data', append).off('end', finish).off('error', abandon).off('close', abandon)
-    }
+    request.on('data', append).once('end', resolve)
+    request.once('close', () => {
+      if (!request.readableEnded) reject(new ClientGoneError())
+    })
   })
 }

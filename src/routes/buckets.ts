@@ -112,10 +112,11 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
     const { bytes, etag } = await receive(request.raw, {
       maxBytes: config.MAX_OBJECT_BYTES,
       store,
-      async accept() {
-        if (preconditions !== undefined && !(await store.check(id, preconditions))) throw preconditionFailed()
-        reply.askForBody()
-      },
+      accept: () =>
+        settle(preconditions === undefined || store.check(id, preconditions), (isAccepted) => {
+          if (!isAccepted) throw preconditionFailed()
+          reply.askForBody()
+        }),
     })
     const expires = ttl === undefined ? undefined : Math.ceil(Date.now() / 1000 + ttl)
     const outcome = await store.put(id, { bytes, etag, expires }, preconditions)
