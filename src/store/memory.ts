@@ -1,8 +1,8 @@
 import { getHeapStatistics } from 'node:v8'
 import sortedBTree from 'sorted-btree'
 import { failing, type Preconditions } from '../preconditions.ts'
+import { IdMap } from './id-map.ts'
 import { PackedRows, type RowOwner } from './packed-rows.ts'
-import { ShardedMap } from './sharded-map.ts'
 import {
   type DeleteOutcome,
   type ListedObject,
@@ -107,7 +107,7 @@ const compareExpirations = (a: MortalObject, b: MortalObject) =>
 export class MemoryStore implements Store {
   readonly engine = 'memory'
   readonly trouble = undefined
-  readonly #objects = new ShardedMap<MemoryObject>()
+  readonly #objects = new IdMap<MemoryObject>()
   /** The same ids in the order of a listing. Looking an object up here would cost four times as much. */
   readonly #ids = new BTree<string, undefined>(undefined, compareIds)
   /** The objects whose life has an end, the first to go first. */
@@ -166,7 +166,7 @@ export class MemoryStore implements Store {
     }
     if (isNew) this.#ids.set(ownId, undefined)
     else this.#drop(replaced)
-    this.#objects.set(ownId, object)
+    this.#objects.set(object)
     if (object.isPacked) this.#packed.add(object, newObject.bytes)
     if (isMortal(object)) this.#mortals.set(object, undefined)
     return isNew ? 'created' : 'replaced'
