@@ -17,13 +17,19 @@ export interface Command {
   readonly env?: Record<string, string>
   /** Whether it is a Node.js that listens to its parent. */
   readonly ipc?: boolean
+  /** Whether it may use any core, although it is measured. */
+  readonly isFree?: boolean
   /** What it needs and nobody else, to be removed after it. */
   readonly directory?: string
 }
 
-/** Starts a command on its core. Its standard output is to be read, or nothing is. */
-export function start({ args, env, ipc = false }: Command, core: keyof typeof CORES): ChildProcess {
-  const [command = '', ...rest] = isPinned ? ['taskset', '--cpu-list', CORES[core], ...args] : args
+/** Starts a command on its core. Its standard output is to be read, or nothing is. The load gives way to all others. */
+export function start({ args, env, ipc = false, isFree }: Command, core: keyof typeof CORES): ChildProcess {
+  const [command = '', ...rest] = [
+    ...(core === 'load' ? ['nice', '-n', '19'] : []),
+    ...(isPinned && !isFree ? ['taskset', '--cpu-list', CORES[core]] : []),
+    ...args,
+  ]
   const stdio: StdioOptions = ['ignore', 'pipe', 'inherit', ...(ipc ? (['ipc'] as const) : [])]
   return spawn(command, rest, { env: { ...process.env, ...env }, stdio })
 }
