@@ -14,12 +14,17 @@ export interface Round extends Load {
 }
 
 /** So long V8 has compiled the service's code anew, and a request has cost half as much again. */
-const WARM_UP_SECONDS = 5
+export const WARM_UP_SECONDS = 5
 
 export interface CompareOptions {
   readonly contenders: Record<string, Contender>
   readonly workloads: readonly WorkloadName[]
-  /** How many rounds count. */
+  /**
+   * How many processes of each contender are measured for a workload, one after another: of one program some are faster than
+   * others for as long as they live, by up to 30 %.
+   */
+  readonly processes: number
+  /** How many rounds of each of them count. */
   readonly rounds: number
   /** How long a contender is loaded in each of them. */
   readonly seconds: number
@@ -86,33 +91,39 @@ async function runRound(running: Running, workload: WorkloadName, seconds: numbe
   return { ...loaded, cpuMicroseconds: (cpuMicroseconds(pid) - before) / loaded.requests }
 }
 
-/**
- * Compares contenders, each a process of its own that lives from the first workload to the last: they take turns, so that
- * what the machine does meanwhile is the same for all of them. Those that the machine does not have are left out.
- */
-export async function* compare(options: CompareOptions): AsyncGenerator<[WorkloadName, Comparison]> {
+/** Adds the rounds of one process of each contender that the machine has and that can do the workload. */
+async function addRounds(comparison: Comparison, workload: WorkloadName, options: CompareOptions) {
   const all: Running[] = []
   try {
     for (const [name, contender] of Object.entries(options.contenders)) {
+      if (contender.without?.includes(workload)) continue
       const running = await run(name, contender)
-      if (running !== undefined) all.push(running)
+      if (running === undefined) continue
+      all.push(running)
+      await load(running, workload, 'fill')
+      await load(running, workload, WARM_UP_SECONDS)
     }
-    for (const workload of options.workloads) {
-      const able = all.filter(({ contender }) => !contender.without?.includes(workload))
-      const rounds: Comparison = Object.fromEntries(able.map(({ name }) => [name, []]))
-      for (const running of able) {
-        await load(running, workload, 'fill')
-        await load(running, workload, WARM_UP_SECONDS)
+    for (let round = 0; round < options.rounds; round++) {
+      for (const running of all) {
+        comparison[running.name] ??= []
+        comparison[running.name]?.push(await runRound(running, workload, options.seconds))
       }
-      for (let round = 0; round < options.rounds; round++) {
-        for (const running of able)
-          rounds[running.name]?.push(await runRound(running, workload, options.seconds))
-      }
-      yield [workload, rounds]
     }
   } finally {
     await Promise.all(all.map(({ child }) => stop(child)))
     for (const { directory } of all) if (directory !== undefined) rmSync(directory, { recursive: true })
+  }
+}
+
+/**
+ * Compares contenders, each a process of its own: they take turns, so that what the machine does meanwhile is the same for
+ * all of them. Those that the machine does not have are left out.
+ */
+export async function* compare(options: CompareOptions): AsyncGenerator<[WorkloadName, Comparison]> {
+  for (const workload of options.workloads) {
+    const comparison: Comparison = {}
+    for (let i = 0; i < options.processes; i++) await addRounds(comparison, workload, options)
+    yield [workload, comparison]
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Measures the service beside what it is made of, and prints a table for each workload: `npm run bench`. Options: `--rounds`
- * and `--seconds`, `--contenders` and `--workloads` (names with commas between), `--write SECTION` for docs/performance.md.
+ * Measures the service beside what it is made of, and prints a table for each workload: `npm run bench`. Options: `--processes`,
+ * `--rounds` and `--seconds`, `--contenders` and `--workloads` (names with commas between), `--write SECTION` for docs/performance.md.
  */
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -12,7 +12,8 @@ import { CONNECTIONS, WORKLOADS, type WorkloadName } from './workloads.ts'
 
 const { values: options } = parseArgs({
   options: {
-    rounds: { type: 'string', default: '41' },
+    processes: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '13' },
     seconds: { type: 'string', default: '0.3' },
     contenders: {
       type: 'string',
@@ -58,12 +59,14 @@ function table(workload: WorkloadName, comparison: Comparison): string {
 const tables: string[] = []
 const contenders = pick<Contender>(CONTENDERS, options.contenders)
 const workloads = Object.keys(pick(WORKLOADS, options.workloads)) as WorkloadName[]
-const [rounds, seconds] = [Number(options.rounds), Number(options.seconds)]
-for await (const [workload, comparison] of compare({ contenders, workloads, rounds, seconds })) {
+const processes = Number(options.processes)
+const rounds = Number(options.rounds)
+const seconds = Number(options.seconds)
+for await (const [workload, comparison] of compare({ contenders, workloads, processes, rounds, seconds })) {
   tables.push(table(workload, comparison))
   console.log(`${tables.at(-1)}\n`)
 }
 const cores = `${availableParallelism()} cores${isPinned ? ', one of them for the load' : ''}`
-const conditions = `Node.js ${process.version}, ${cores}, ${CONNECTIONS} connections; medians of ${rounds} rounds of ${seconds} s.`
+const conditions = `Node.js ${process.version}, ${cores}, ${CONNECTIONS} connections; medians of ${rounds} rounds of ${seconds} s with each of ${processes} processes.`
 console.log(conditions)
 if (options.write !== undefined) writeSection(options.write, [conditions, ...tables])

@@ -3,14 +3,9 @@
  * come and go at full speed: `npm run bench:memory`. `--write` puts the table into docs/performance.md; `--only` measures the cases that
  * begin so.
  */
-import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { stripTypeScriptTypes } from 'node:module'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { load, run } from './compare.ts'
-import { storageApi } from './contenders.ts'
-import type { Report } from './probe.ts'
+import { load, run, WARM_UP_SECONDS } from './compare.ts'
+import { askProbe, probedStorageApi } from './probed.ts'
 import { stop } from './process.ts'
 import { writeSection } from './report.ts'
 import { WORKLOADS } from './workloads.ts'
@@ -21,27 +16,20 @@ const { values: options } = parseArgs({
 
 const ALL = ['1,000,000 of 100 B', '100,000 of 1 KiB', '100 of 16 MiB'] as const
 const CASES = ALL.filter((name) => name.startsWith(options.only))
-/** As JavaScript: what strips the types would be resident in the service. */
-const PROBE = `data:text/javascript,${encodeURIComponent(
-  stripTypeScriptTypes(readFileSync(join(import.meta.dirname, 'probe.ts'), 'utf8')),
-)}`
+/** What has been compiled by the time that the first objects come and go is not theirs. */
+const WARM_UP = 'PUT 100 B'
 /** Room for all of them: by default the store has half of the machine's memory. */
 const LIMIT = { MAX_STORE_BYTES: `${2 * 2 ** 30}` }
 
 const rows: string[] = []
 for (const name of CASES) {
   const { objects, bytes } = WORKLOADS[name]
-  const command = storageApi(['--import', PROBE], LIMIT)
+  const command = probedStorageApi(LIMIT)
   // V8 collects garbage in threads of its own, which on one core would wait for the server, and it for them.
-  const contender = { command: (port: number) => ({ ...command(port), ipc: true, isFree: true }) }
+  const contender = { command: (port: number) => ({ ...command(port), isFree: true }) }
   const service = await run('storage-api', contender)
   if (service === undefined) throw new Error('the service did not start')
   const { child, port } = service
-  const report = async (flavor: 'regular' | 'last-resort'): Promise<Report> => {
-    child.send(flavor)
-    const [answer] = await once(child, 'message')
-    return answer
-  }
   const metric = async (name: string) => {
     const page = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
     return Number(RegExp(`^${name} (.*)$`, 'm').exec(page)?.[1])
@@ -49,32 +37,36 @@ for (const name of CASES) {
   try {
     // A scrape belongs to the start: its code and its buffers stay.
     await metric('storage_bytes')
-    const start = await report('last-resort')
+    const start = await askProbe(child, 'collected to the last')
+    await load(service, WARM_UP, WARM_UP_SECONDS)
+    await load(service, WARM_UP, 'empty')
+    const warm = await askProbe(child, 'collected to the last')
     await load(service, name, 'fill')
     const stored = await metric('storage_bytes')
-    const full = await report('regular')
+    const full = await askProbe(child, 'collected')
     await load(service, name, 'empty')
     const left = await metric('storage_objects')
     if (left > 0) throw new Error(`${left} objects are left`)
-    const empty = await report('last-resort')
+    const empty = await askProbe(child, 'collected to the last')
     const grown = full.residentBytes - start.residentBytes
     const columns = [
       (grown / objects - bytes).toFixed(0),
       (grown / stored).toFixed(2),
       (empty.residentBytes / start.residentBytes).toFixed(2),
+      (empty.residentBytes / warm.residentBytes).toFixed(2),
       ...[full.longestDelayMs, full.p99DelayMs, full.longestPauseMs, empty.longestDelayMs].map((ms) =>
         ms.toFixed(1),
       ),
     ]
     rows.push(`| ${name} | ${columns.join(' | ')} |`)
-    console.log(rows.at(-1), JSON.stringify({ start, full, empty, stored }))
+    console.log(rows.at(-1), JSON.stringify({ start, warm, full, empty, stored }))
   } finally {
     await stop(child)
   }
 }
 const table = [
-  '| objects | beyond the payload, B | grown : storage_bytes | emptied : start | longest delay, ms | 99 % below | longest pause | emptying: longest delay |',
-  '|---|---|---|---|---|---|---|---|',
+  '| objects | beyond the payload, B | grown : storage_bytes | emptied : start | emptied : warmed up | longest delay, ms | 99 % below | longest pause | emptying: longest delay |',
+  '|---|---|---|---|---|---|---|---|---|',
   ...rows,
 ].join('\n')
 console.log(table)

@@ -1,9 +1,19 @@
-/** In a server: tells its parent, when asked, what is known of its memory and of its delays since it was asked last. */
-import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
+/** In a server: tells its parent, when asked, what its event loop has done, and what is known of its memory. */
+import { monitorEventLoopDelay, PerformanceObserver, performance } from 'node:perf_hooks'
 
-/** What a server says of itself. */
+/** What can be asked, and what the answer is. */
+export interface Answers {
+  /** For so long the event loop has been busy, in milliseconds, since it began. */
+  readonly active: number
+  /** A report after a garbage collection. */
+  readonly collected: Report
+  /** A report after one that leaves V8 no page that is free. */
+  readonly 'collected to the last': Report
+}
+
+/** Of the memory, and of the delays since the last report. */
 export interface Report {
-  /** Resident memory after garbage collection, in bytes. Until the last resort V8 keeps pages that are free. */
+  /** Resident memory, in bytes. */
   residentBytes: number
   /** How long the event loop was held, in milliseconds: 99 % of the delays are below, and the longest. */
   p99DelayMs: number
@@ -18,7 +28,7 @@ new PerformanceObserver((list) => {
   for (const { duration } of list.getEntries()) longestPauseMs = Math.max(longestPauseMs, duration)
 }).observe({ entryTypes: ['gc'] })
 
-process.on('message', (flavor: 'regular' | 'last-resort') => {
+function report(flavor: 'regular' | 'last-resort'): Report {
   delays.disable()
   const seen = { p99DelayMs: delays.percentile(99) / 1e6, longestDelayMs: delays.max / 1e6, longestPauseMs }
   for (let i = 0; i < 3; i++) globalThis.gc?.({ type: 'major', flavor })
@@ -26,5 +36,13 @@ process.on('message', (flavor: 'regular' | 'last-resort') => {
   longestPauseMs = 0
   delays.reset()
   delays.enable()
-  process.send?.(report)
-})
+  return report
+}
+
+const answers: { [Q in keyof Answers]: () => Answers[Q] } = {
+  active: () => performance.eventLoopUtilization().active,
+  collected: () => report('regular'),
+  'collected to the last': () => report('last-resort'),
+}
+
+process.on('message', (question: keyof Answers) => process.send?.(answers[question]()))

@@ -1,12 +1,12 @@
 /**
- * Measures a scrape of the service as its image runs it: how long it takes when nothing else is asked, its size, both after a
- * million ids, odd methods and unknown paths too, and how long requests take beside a scrape a second: `npm run bench:scrape`.
+ * Measures a scrape of the service as its image runs it: how long it takes its client and the event loop when nothing else is asked, its
+ * size, all of it after a million ids, odd methods and unknown paths too, and how long requests take beside a scrape a second: `npm run bench:scrape`.
  * `--write` puts the tables into docs/performance.md.
  */
 import { Agent, METHODS, request } from 'node:http'
 import { parseArgs } from 'node:util'
 import { load, median, run } from './compare.ts'
-import { storageApi } from './contenders.ts'
+import { askProbe, probedStorageApi } from './probed.ts'
 import { cpuMicroseconds, stop } from './process.ts'
 import { writeSection } from './report.ts'
 
@@ -17,7 +17,7 @@ const ODD_REQUESTS = 20_000
 const ROUNDS = 7
 const SECONDS = 3
 
-const contender = { command: storageApi([], { MAX_STORE_BYTES: `${2 ** 30}` }) }
+const contender = { command: probedStorageApi({ MAX_STORE_BYTES: `${2 ** 30}` }) }
 const service = await run('storage-api', contender)
 if (service === undefined) throw new Error('the service did not start')
 const { child, port } = service
@@ -39,22 +39,31 @@ function ask(method: string, path: string): Promise<number> {
   })
 }
 
+/** Median and 99th percentile, in columns. */
+function quantiles(milliseconds: number[]): string {
+  const p99 = milliseconds.toSorted((a, b) => a - b)[Math.floor(0.99 * milliseconds.length)] as number
+  return `${median(milliseconds).toFixed(2)} | ${p99.toFixed(2)}`
+}
+
 /** One scrape after another; a row of the table. */
 async function scrapes(name: string): Promise<string> {
   const durationsMs: number[] = []
+  const activeMs: number[] = []
+  let cpuMs = 0
   let bytes = 0
   // The first are for warming up.
-  for (let i = 0; i < 100; i++) await ask('GET', '/metrics')
-  const before = cpuMicroseconds(child.pid as number)
-  for (let i = 0; i < SCRAPES; i++) {
+  for (let i = -100; i < SCRAPES; i++) {
+    const active = await askProbe(child, 'active')
+    const cpu = cpuMicroseconds(child.pid as number)
     const begun = performance.now()
     bytes = await ask('GET', '/metrics')
-    durationsMs.push(performance.now() - begun)
+    const ended = performance.now()
+    if (i < 0) continue
+    cpuMs += (cpuMicroseconds(child.pid as number) - cpu) / 1000
+    durationsMs.push(ended - begun)
+    activeMs.push((await askProbe(child, 'active')) - active)
   }
-  const cpuMs = (cpuMicroseconds(child.pid as number) - before) / SCRAPES / 1000
-  durationsMs.sort((a, b) => a - b)
-  const p99 = durationsMs[Math.floor(0.99 * SCRAPES)] as number
-  return `| ${name} | ${bytes} | ${median(durationsMs).toFixed(2)} | ${p99.toFixed(2)} | ${cpuMs.toFixed(2)} |`
+  return `| ${name} | ${bytes} | ${quantiles(activeMs)} | ${quantiles(durationsMs)} | ${(cpuMs / SCRAPES).toFixed(2)} |`
 }
 
 /** A load of GETs, alone or with a scrape every second. */
@@ -86,7 +95,11 @@ try {
       `| ${name} | ${median(figures.map(({ p50Ms }) => p50Ms)).toFixed(2)} | ${median(figures.map(({ p99Ms }) => p99Ms)).toFixed(2)} |`,
   )
   const tables = [
-    ['| a scrape | bytes | p50, ms | p99, ms | CPU, ms |', '|---|---|---|---|---|', ...rows].join('\n'),
+    [
+      '| a scrape | bytes | event loop p50, ms | p99, ms | client p50, ms | p99, ms | CPU, ms |',
+      '|---|---|---|---|---|---|---|',
+      ...rows,
+    ].join('\n'),
     ['| requests | p50, ms | p99, ms |', '|---|---|---|', ...latencies].join('\n'),
   ]
   console.log(tables.join('\n\n'))
