@@ -24,8 +24,11 @@ export interface Report {
 
 const delays = monitorEventLoopDelay({ resolution: 1 })
 let longestPauseMs = 0
+/** When the last report ended, in milliseconds: entries come late, and those of its own collections are nobody's. */
+let reportedMs = 0
 new PerformanceObserver((list) => {
-  for (const { duration } of list.getEntries()) longestPauseMs = Math.max(longestPauseMs, duration)
+  for (const { startTime, duration } of list.getEntries())
+    if (startTime > reportedMs) longestPauseMs = Math.max(longestPauseMs, duration)
 }).observe({ entryTypes: ['gc'] })
 
 function report(flavor: 'regular' | 'last-resort'): Report {
@@ -34,6 +37,7 @@ function report(flavor: 'regular' | 'last-resort'): Report {
   for (let i = 0; i < 3; i++) globalThis.gc?.({ type: 'major', flavor })
   const report: Report = { residentBytes: process.memoryUsage.rss(), ...seen }
   longestPauseMs = 0
+  reportedMs = performance.now()
   delays.reset()
   delays.enable()
   return report
