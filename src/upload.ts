@@ -17,7 +17,7 @@ const FIRST_CAPACITY_BYTES = 64 * 1024
 
 /**
  * After so many bytes of a body it is everybody else's turn. A client that is fast enough would keep the event loop for as long as
- * there is something to read: 32 uploads of 16 MiB at once held it for 400 ms, and with turns for 50 to 90 (`npm run bench:memory`).
+ * there is something to read: 32 uploads of 16 MiB at once held it for 400 ms, and with turns for 40 to 90 (`npm run bench:memory`).
  */
 const TURN_BYTES = 128 * 1024
 
