@@ -1,33 +1,15 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { abort, MANNERS, PHASE_NAMES, type SlowClient, slowBody, slowHeaders, slowReader } from './abuse.ts'
-import { type Answer, Client, get, put } from './clients.ts'
-import { docker } from './docker.ts'
+import { Client, get, put } from './clients.ts'
 import { requireTool } from './require-tool.ts'
-import { peakMemory, type Service, scrape, startService } from './service.ts'
+import { isAlive, peakMemory, quantile, type Service, scrape, start } from './service.ts'
 
 requireTool('docker', 'compose', 'version')
 
 const MIB = 2 ** 20
-
-/** Starts the service, and removes it after the test. */
-async function start(t: Test, env: Record<string, string>, ...args: string[]): Promise<Service> {
-  const service = await startService({ DRAIN_SECONDS: '0', ...env }, ...args)
-  t.after(() => docker('rm', '--force', service.container))
-  return service
-}
-
-/** The process is the one that was started. */
-async function isAlive(t: Test, { container }: Service): Promise<void> {
-  const [{ State, RestartCount }] = JSON.parse(await docker('inspect', container))
-  t.match(State, { Running: true, OOMKilled: false })
-  t.equal(RestartCount, 0)
-}
-
-const quantile = (values: number[], q: number) =>
-  [...values].sort((a, b) => a - b)[Math.floor(q * (values.length - 1))] as number
 
 /** Asks again until an answer will do, and fails after so many seconds. */
 async function eventually(seconds: number, isSo: () => Promise<boolean>): Promise<void> {
@@ -51,91 +33,6 @@ function faults(page: Record<string, number>): string[] {
     .filter(([series, count]) => /_count{.*status_code="5/.test(series) && count > 0)
     .map(([series, count]) => `${series} ${count}`)
 }
-
-t.test(
-  'under ten times the load that it can take it refuses the excess, and is itself right after',
-  async (t) => {
-    const CONNECTIONS = 1000
-    const SECONDS = 10
-    const request = get('/api/buckets?limit=1000')
-    // A share of a core, so that the load has enough of the other.
-    const service = await start(t, {}, '--cpus', '0.25')
-    const { target } = service
-    const clients = await Promise.all(
-      Array.from({ length: CONNECTIONS }, async () => {
-        const client = new Client(target)
-        await client.send(get('/livez'))
-        return client
-      }),
-    )
-    t.after(() => {
-      for (const { socket } of clients) socket.destroy()
-    })
-    const [first] = clients as [Client]
-    for (let id = 0; id < 1000; id++) await first.send(put(`/api/buckets/${id}`, 3), 'abc')
-
-    interface Outcome extends Pick<Answer, 'status' | 'head'> {
-      ms: number
-    }
-    async function ask(client: Client): Promise<Outcome> {
-      const begun = performance.now()
-      const { status, head } = await client.send(request)
-      return { status, head, ms: performance.now() - begun }
-    }
-    /** As many requests as a few clients make that wait for their answers. */
-    async function atLeisure(seconds: number): Promise<Outcome[]> {
-      const outcomes: Outcome[] = []
-      const end = performance.now() + seconds * 1000
-      const loop = async (client: Client) => {
-        while (performance.now() < end) outcomes.push(await ask(client))
-      }
-      await Promise.all(clients.slice(0, 8).map(loop))
-      return outcomes
-    }
-
-    await atLeisure(2)
-    const capacity = (await atLeisure(3)).length / 3
-    const idle = [...clients]
-    const underway = new Set<Promise<void>>()
-    const outcomes: Outcome[] = []
-    const begun = performance.now()
-    let unsent = 0
-    for (let due = 0, elapsed = 0; elapsed < SECONDS; elapsed = (performance.now() - begun) / 1000) {
-      for (; due < elapsed * 10 * capacity; due++) {
-        const client = idle.shift()
-        // As many clients as there are wait for their answers.
-        if (client === undefined) {
-          unsent++
-          continue
-        }
-        const asking = ask(client).then((outcome) => {
-          outcomes.push(outcome)
-          idle.push(client)
-          underway.delete(asking)
-        })
-        underway.add(asking)
-      }
-      await sleep(5)
-    }
-    await Promise.all(underway)
-    const after = await atLeisure(1)
-
-    const accepted = outcomes.filter(({ status }) => status === 200).map(({ ms }) => ms)
-    const refused = outcomes.filter(({ status }) => status === 503)
-    const p99 = quantile(accepted, 0.99)
-    t.comment(
-      `${Math.round(capacity)} requests/s alone; of ${outcomes.length + unsent} in ${SECONDS} s ${accepted.length} answered, ` +
-        `99 % within ${Math.round(p99)} ms, ${refused.length} refused, ${unsent} not sent`,
-    )
-    t.equal(outcomes.length, accepted.length + refused.length, 'nothing but 200 and 503')
-    t.ok(refused.length > accepted.length)
-    t.ok(refused.every(({ head }) => /\r\nretry-after: 1\r\n/i.test(head)))
-    t.ok(p99 < 2500, `99 % of what was accepted within ${p99} ms`)
-    t.ok(accepted.length / SECONDS > capacity / 3, `${accepted.length / SECONDS} of ${capacity} requests/s`)
-    t.ok(after.length > 0 && after.every(({ status }) => status === 200))
-    await isAlive(t, service)
-  },
-)
 
 t.test('a hundred uploads of 16 MiB at once and a store that fills up do not kill it', async (t) => {
   const UPLOADERS = 100

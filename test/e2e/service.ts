@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Test } from 'tap'
 import { freePort } from '../../scripts/bench/process.ts'
 import { parsePage } from '../helper.ts'
 import type { Target } from './clients.ts'
@@ -43,3 +44,21 @@ export async function peakMemory({ container }: Service): Promise<number> {
   const pid = await docker('inspect', '--format', '{{.State.Pid}}', container)
   return 1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1])
 }
+
+/** Starts the service as {@link startService} does, and removes it after the test. */
+export async function start(t: Test, env: Record<string, string>, ...args: string[]): Promise<Service> {
+  const service = await startService({ DRAIN_SECONDS: '0', ...env }, ...args)
+  t.after(() => docker('rm', '--force', service.container))
+  return service
+}
+
+/** The process is the one that was started. */
+export async function isAlive(t: Test, { container }: Service): Promise<void> {
+  const [{ State, RestartCount }] = JSON.parse(await docker('inspect', container))
+  t.match(State, { Running: true, OOMKilled: false })
+  t.equal(RestartCount, 0)
+}
+
+/** The value below which a share of the values lies. */
+export const quantile = (values: number[], q: number) =>
+  [...values].sort((a, b) => a - b)[Math.floor(q * (values.length - 1))] as number

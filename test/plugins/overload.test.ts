@@ -6,55 +6,111 @@ import errors from '../../src/plugins/errors.ts'
 import overload, { type OverloadOptions } from '../../src/plugins/overload.ts'
 import { until } from '../helper.ts'
 
-/** An application with a route under the plugin, `/`, and one that is not, `/exempt`. */
-function guarded(t: Test, options: OverloadOptions) {
+const TARGET_MS = 200
+const INTERVAL_MS = 500
+
+/**
+ * An application with a route under the plugin, `/MILLISECONDS`, which takes so long by a clock that stands still otherwise, and
+ * one that is not, `/exempt`.
+ */
+function guarded(t: Test, options: OverloadOptions = {}) {
+  let now = 0
   const app = Fastify()
   t.after(() => app.close())
   app.register(errors)
   app.get('/exempt', () => 'ok')
   app.register(async (scope) => {
-    scope.register(overload, { sampleIntervalMs: 20, ...options })
-    scope.get('/', () => 'ok')
-    scope.get('/slow', () => {
-      const end = performance.now() + 100
-      while (performance.now() < end);
+    scope.register(overload, {
+      ...{ targetMs: TARGET_MS, intervalMs: INTERVAL_MS, sampleIntervalMs: 20, now: () => now },
+      ...options,
+    })
+    scope.get<{ Params: { milliseconds: string } }>('/:milliseconds', (request) => {
+      now += Number(request.params.milliseconds)
       return 'ok'
     })
   })
-  return app
+  /** The status codes of requests that arrive in one turn of the event loop, by how long each takes. */
+  async function turn(...milliseconds: number[]): Promise<number[]> {
+    const answers = await Promise.all(milliseconds.map((duration) => app.inject(`/${duration}`)))
+    await setImmediate()
+    return answers.map(({ statusCode }) => statusCode)
+  }
+  return { app, turn }
 }
 
 t.test(
-  'what has waited too long for its turn is 503 with Retry-After, and what comes after it is not',
+  'a queue whose shortest wait is above the target for an interval is cut down to the target',
   async (t) => {
-    const app = guarded(t, { maxWaitMs: 30 })
-    const logged = t.capture(app.log, 'warn')
+    const { app, turn } = guarded(t)
     await app.ready()
-    const [slow, late, exempt] = await Promise.all(['/slow', '/', '/exempt'].map((url) => app.inject(url)))
-    t.equal(slow?.statusCode, 200)
-    t.equal(late?.statusCode, 503)
-    t.equal(late?.headers['retry-after'], '1')
-    t.strictSame(late?.json(), { error: 'overloaded: retry later' })
-    t.equal(exempt?.statusCode, 200)
-    await setImmediate()
-    t.equal((await app.inject('/')).statusCode, 200)
-
-    const lines: unknown[][] = []
-    await until(() => {
-      lines.push(...logged.args().filter(([fields]) => Object.hasOwn(fields as object, 'refused')))
-      return lines.length === 2
-    })
-    t.match(lines, [
-      [{ refused: 1, heapUsedBytes: Number }, 'overloaded'],
-      [{ refused: 0 }, 'not overloaded any more'],
-    ])
+    t.strictSame(await turn(TARGET_MS + 1, INTERVAL_MS, 1, 1, 1), [200, 200, 200, 503, 503], 'within a turn')
+    t.strictSame(await turn(TARGET_MS, 1, 1, 1), [200, 200, 503, 503], 'in the next turn')
+    t.strictSame(await turn(TARGET_MS, 0), [200, 200])
+    t.strictSame(
+      await turn(TARGET_MS + 1, INTERVAL_MS, 1),
+      [200, 200, 200],
+      'a turn below the target ends it',
+    )
   },
 )
 
-t.test('a heap near its limit is 503, and the log says so once', async (t) => {
-  const app = guarded(t, { maxHeapUsedBytes: 1 })
+t.test('a queue that stands over several turns is a standing queue', async (t) => {
+  const { app, turn } = guarded(t)
+  await app.ready()
+  const long = TARGET_MS + 1
+  t.strictSame(await turn(long, 1), [200, 200])
+  t.strictSame(await turn(long, 1), [200, 200])
+  t.strictSame(await turn(long, 1), [200, 200])
+  t.strictSame(await turn(long, 1), [200, 503])
+})
+
+t.test('a pause of the process, however long, is no overload: its backlog is served', async (t) => {
+  const { app, turn } = guarded(t)
+  await app.ready()
+  for (let pause = 0; pause < 20; pause++) {
+    t.strictSame(await turn(1, 5000, 1, 1, 1), [200, 200, 200, 200, 200])
+    t.strictSame(await turn(1, 1), [200, 200])
+  }
+})
+
+t.test('a turn without a request ends the interval, because nothing waits', async (t) => {
+  const { app, turn } = guarded(t)
+  await app.ready()
+  for (let pause = 0; pause < 3; pause++) {
+    t.strictSame(await turn(1, 5000, 1), [200, 200, 200])
+    await setImmediate()
+  }
+})
+
+t.test('a refusal is 503 with Retry-After, and the log says when it begins and ends', async (t) => {
+  const { app, turn } = guarded(t)
   const logged = t.capture(app.log, 'warn')
-  await until(async () => (await app.inject('/')).statusCode === 503)
+  await app.ready()
+  const [, , late, exempt] = await Promise.all(
+    [`/${TARGET_MS + 1}`, `/${INTERVAL_MS + 1}`, '/1', '/exempt'].map((url) => app.inject(url)),
+  )
+  t.equal(late?.statusCode, 503)
+  t.equal(late?.headers['retry-after'], '1')
+  t.strictSame(late?.json(), { error: 'overloaded: retry later' })
+  t.equal(exempt?.statusCode, 200)
+  await setImmediate()
+  t.strictSame(await turn(1), [200])
+
+  const lines: unknown[][] = []
+  await until(() => {
+    lines.push(...logged.args().filter(([fields]) => Object.hasOwn(fields as object, 'refused')))
+    return lines.length === 2
+  })
+  t.match(lines, [
+    [{ refused: 1, heapUsedBytes: Number }, 'overloaded'],
+    [{ refused: 0 }, 'not overloaded any more'],
+  ])
+})
+
+t.test('a heap near its limit is 503, and the log says so once', async (t) => {
+  const { app } = guarded(t, { maxHeapUsedBytes: 1 })
+  const logged = t.capture(app.log, 'warn')
+  await until(async () => (await app.inject('/0')).statusCode === 503)
   t.match(logged.args(), [[{ heapUsedBytes: Number }, 'overloaded']])
   t.equal((await app.inject('/exempt')).statusCode, 200)
 })
