@@ -19,7 +19,7 @@ LABEL org.opencontainers.image.title="Storage API" \
       org.opencontainers.image.revision=$REVISION
 # One thread allocates: more arenas of glibc would only take memory, 3 MB at the start. And what has 128 KiB goes back to the
 # system when it is free, whatever has been freed before.
-ENV NODE_ENV=production REVISION=$REVISION MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072
+ENV NODE_ENV=production HOST=:: REVISION=$REVISION MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072
 WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules

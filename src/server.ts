@@ -1,4 +1,5 @@
 import './tick-object.ts'
+import { lookup } from 'node:dns/promises'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
@@ -8,37 +9,80 @@ import { type Config, loadConfig } from './plugins/config.ts'
 /** How long requests under way may take to finish after the drain, in milliseconds. */
 const FINISH_MS = 10_000
 
+/**
+ * How long after the first SIGINT another one is the same Ctrl-C, in milliseconds: a terminal sends it to every process of
+ * the group, and `node --watch` passes its own on.
+ */
+const ONE_CTRL_C_MS = 500
+
+/** Stops the process with one line that says which setting is wrong, and what is allowed. */
+function refuseToStart(message: string): never {
+  console.error(message)
+  process.exit(1)
+}
+
 function readConfig(): Config {
   try {
     return loadConfig(process.env)
   } catch (error) {
-    console.error((error as Error).message)
-    process.exit(1)
+    return refuseToStart((error as Error).message)
   }
+}
+
+/** Says which of `HOST` and `PORT` is wrong, from the error that listening has led to. */
+function explainListenError({ HOST, PORT }: Config, { code = '', message }: NodeJS.ErrnoException): string {
+  const noAddress = `HOST must be an address of this machine or a name of one, not ${JSON.stringify(HOST)}`
+  const explanations: Record<string, string> = {
+    EADDRINUSE: `PORT must be a free port, not ${PORT}: another process listens on it`,
+    EACCES: `PORT must be a port that this user may listen on, not ${PORT}`,
+    EADDRNOTAVAIL: noAddress,
+    ENOTFOUND: noAddress,
+  }
+  return explanations[code] ?? `HOST and PORT must be an address to listen on: ${message}`
+}
+
+/**
+ * Listens on `HOST` and `PORT`. A name stands for its first address, IPv4 before IPv6. `::` stands for every address:
+ * without a host Node.js listens on IPv6 and IPv4 alike, or on IPv4 where the machine has no IPv6.
+ *
+ * @throws {NodeJS.ErrnoException} where the name has no address, or nothing can listen on it.
+ */
+async function listen({ HOST, PORT }: Config): Promise<void> {
+  const { address } = await lookup(HOST, { order: 'ipv4first' })
+  // Not `app.listen`, which logs a line for every network interface.
+  app.server.listen({ port: PORT, ...(address !== '::' && { host: address }) })
+  await once(app.server, 'listening')
 }
 
 const config = readConfig()
 const app = buildApp(config)
 const drainMs = config.DRAIN_SECONDS * 1000
 
-closeWithGrace({ delay: drainMs + FINISH_MS, logger: app.log }, async ({ signal, err }) => {
-  if (err !== undefined) app.log.fatal({ err }, 'stopping after an error')
-  else app.log.info({ signal, drainSeconds: config.DRAIN_SECONDS }, 'draining')
-  app.lifecycle.drain()
-  if (err === undefined) await sleep(drainMs)
-  await app.close()
-  app.log.info('stopped')
+const { close } = closeWithGrace(
+  { delay: drainMs + FINISH_MS, logger: app.log, skip: ['SIGINT'] },
+  async ({ signal, err, manual }) => {
+    if (err !== undefined) app.log.fatal({ err }, 'stopping after an error')
+    else if (manual) app.log.info('stopping without a drain')
+    else app.log.info({ signal, drainSeconds: config.DRAIN_SECONDS }, 'draining')
+    app.lifecycle.drain()
+    if (signal !== undefined) await sleep(drainMs)
+    else app.connections.destroyIdle()
+    await app.close()
+    app.log.info('stopped')
+  },
+)
+
+// Ctrl-C: a developer does not wait for load balancers.
+let interruptedAt = Number.NEGATIVE_INFINITY
+process.on('SIGINT', () => {
+  if (!app.lifecycle.draining) {
+    interruptedAt = performance.now()
+    close()
+  } else if (performance.now() - interruptedAt > ONE_CTRL_C_MS) process.exit(1)
 })
 
 await app.ready()
-try {
-  // Not `app.listen`, which logs a line for every network interface.
-  app.server.listen({ host: config.HOST, port: config.PORT })
-  await once(app.server, 'listening')
-} catch (error) {
-  app.log.fatal((error as Error).message)
-  process.exit(1)
-}
+await listen(config).catch((error) => refuseToStart(explainListenError(config, error)))
 app.log.info(
   {
     version: config.VERSION,

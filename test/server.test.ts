@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer, request } from 'node:http'
+import { type ClientRequest, createServer, request } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -36,6 +37,17 @@ function start(t: Test, env: NodeJS.ProcessEnv = {}, args: string[] = [], maxFil
     port: async () => ((await logged('listening')).address as AddressInfo).port,
     exit: once(child, 'close').then(([code]) => ({ code, stderr })),
   }
+}
+
+/** An upload whose first half has arrived: `ha` of `half`. */
+async function beginUpload(port: number): Promise<ClientRequest> {
+  const headers = { 'content-length': 4 }
+  const upload = request({ host: '127.0.0.1', port, path: '/api/buckets/a', method: 'PUT', headers })
+  upload.on('error', () => {}).write('ha')
+  await until(async () =>
+    `${(await send({ port, path: '/metrics' })).body}`.includes('http_requests_in_flight 1'),
+  )
+  return upload
 }
 
 t.test('the start is one log line: version, revision, address, engine, limits', async (t) => {
@@ -80,12 +92,7 @@ t.test('requests are logged at debug only, and tokens never', async (t) => {
 t.test('SIGTERM: not ready, drain, finish what is under way, exit 0', async (t) => {
   const service = start(t, { DRAIN_SECONDS: '1' })
   const port = await service.port()
-  const headers = { 'content-length': 4 }
-  const upload = request({ host: '127.0.0.1', port, path: '/api/buckets/a', method: 'PUT', headers })
-  upload.write('ha')
-  await until(async () =>
-    `${(await send({ port, path: '/metrics' })).body}`.includes('http_requests_in_flight 1'),
-  )
+  const upload = await beginUpload(port)
   const signalled = performance.now()
   service.child.kill('SIGTERM')
   await service.logged('draining')
@@ -139,16 +146,67 @@ t.test('a wrong setting stops the start with one line, and not with 0', async (t
   }
 })
 
-t.test('a port that is taken stops the start with one line, and not with 0', async (t) => {
+t.test('an address that cannot be listened on stops the start with one line, and not with 0', async (t) => {
   const other = createServer().listen(0, '127.0.0.1')
   t.after(() => other.close())
   await once(other, 'listening')
   const { port } = other.address() as AddressInfo
-  const service = start(t, { PORT: `${port}` })
-  t.match(await service.exit, { code: 1, stderr: '' })
-  t.match(service.lines, [
-    { level: 'fatal', msg: `listen EADDRINUSE: address already in use 127.0.0.1:${port}` },
-  ])
+  const noAddress = 'HOST must be an address of this machine or a name of one, not'
+  const cases: [NodeJS.ProcessEnv, string | RegExp][] = [
+    [{ PORT: `${port}` }, `PORT must be a free port, not ${port}: another process listens on it\n`],
+    [{ HOST: '192.0.2.1' }, `${noAddress} "192.0.2.1"\n`],
+    [{ HOST: 'host.invalid' }, `${noAddress} "host.invalid"\n`],
+    // A link-local address is none without its interface.
+    [{ HOST: 'fe80::1' }, /^HOST and PORT must be an address to listen on: listen \w+: .* fe80::1\n$/],
+  ]
+  for (const [env, stderr] of cases) {
+    const service = start(t, env)
+    t.match(await service.exit, { code: 1, stderr }, `${env.HOST ?? env.PORT}`)
+    t.strictSame(service.lines, [])
+  }
+})
+
+t.test('without HOST only this machine can connect', async (t) => {
+  const { address } = await start(t, { HOST: '' }).logged('listening')
+  t.match(address, { address: '127.0.0.1' })
+})
+
+t.test('HOST=:: is every address, of IPv4 and of IPv6 where the machine has it', async (t) => {
+  const port = await start(t, { HOST: '::' }).port()
+  const addresses = Object.values(networkInterfaces()).flatMap((interfaces = []) => interfaces)
+  const loopback = addresses.filter(({ internal }) => internal).map(({ address }) => address)
+  t.ok(loopback.includes('127.0.0.1'))
+  for (const host of loopback) t.equal((await send({ host, port, path: '/livez' })).statusCode, 200, host)
+})
+
+t.test(
+  'Ctrl-C, twice at once as `node --watch` has it: no drain, what is under way is finished, exit 0',
+  async (t) => {
+    const service = start(t, { DRAIN_SECONDS: '3600' })
+    const port = await service.port()
+    const idleClosed = once(connect(port, '127.0.0.1').resume(), 'close')
+    const upload = await beginUpload(port)
+    service.child.kill('SIGINT')
+    service.child.kill('SIGINT')
+    await service.logged('stopping without a drain')
+    await idleClosed
+    upload.end('lf')
+    const [{ statusCode }] = await once(upload, 'response')
+    t.equal(statusCode, 201)
+    t.match(await service.exit, { code: 0, stderr: '' })
+    t.equal(service.lines.filter(({ msg }) => msg === 'stopped').length, 1)
+  },
+)
+
+t.test('a second Ctrl-C ends the process at once, with 1', async (t) => {
+  const service = start(t)
+  await beginUpload(await service.port())
+  service.child.kill('SIGINT')
+  await service.logged('stopping without a drain')
+  // The same Ctrl-C for half a second.
+  const repeating = setInterval(() => service.child.kill('SIGINT'), 100)
+  t.match(await service.exit, { code: 1 })
+  clearInterval(repeating)
 })
 
 t.test('a process without a free file descriptor goes on, and serves when there is one again', async (t) => {

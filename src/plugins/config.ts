@@ -28,7 +28,7 @@ const MAX_REDIS_BYTES = 2 ** 29
 
 /** Every setting, with its default and what is allowed. A variable that is set but empty counts as not set. */
 export const configSchema = Type.Object({
-  HOST: text('HOST', /^[^\s/]+$/, 'an IP address or a host name', { default: '0.0.0.0' }),
+  HOST: text('HOST', /^[^\s/]+$/, 'an IP address or a host name', { default: 'localhost' }),
   PORT: integer('PORT', 0, 65_535, { default: 5000 }),
   LOG_LEVEL: text('LOG_LEVEL', RegExp(`^(${LOG_LEVELS.join('|')})$`), `one of ${LOG_LEVELS.join(', ')}`, {
     default: 'info',

@@ -4,7 +4,7 @@ import { loadConfig } from '../../src/plugins/config.ts'
 t.test('without any variable the service listens on port 5000 and keeps objects in memory', async (t) => {
   const { MAX_STORE_BYTES, VERSION, ...settings } = loadConfig({ PATH: '/bin' })
   t.strictSame(settings, {
-    HOST: '0.0.0.0',
+    HOST: 'localhost',
     PORT: 5000,
     LOG_LEVEL: 'info',
     STORAGE: { engine: 'memory' },
