@@ -4,7 +4,7 @@ import type { Fault } from './faults.ts'
 /** The body of every answer that is not a success: a shared schema, which the errors plugin adds. */
 export const ErrorBody = Type.Object(
   { error: Type.String({ description: 'What is wrong and what is allowed, in lower-case words' }) },
-  { $id: 'Error' },
+  { $id: 'ErrorBody' },
 )
 
 /** The schema of an error's answer: what it means, and the headers that come with it. */

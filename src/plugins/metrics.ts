@@ -5,7 +5,7 @@ import fp from 'fastify-plugin'
 import { DurationHistogram } from '../duration-histogram.ts'
 
 /** Routes that probes and scrapes poll, or that people read: they would drown the traffic that the histogram is for. */
-const UNMEASURED_PATH = /^\/(?:metrics|livez|readyz|openapi\.json|docs)(?:\/|$)/
+const UNMEASURED_PATH = /^\/(?:$|(?:metrics|livez|readyz|openapi\.json|docs)(?:\/|$))/
 
 /** Default metrics whose names `promtool check metrics` rejects. */
 const MISNAMED_METRICS = [
@@ -21,6 +21,7 @@ const NEVER_MS = 2 ** 31 - 1
 
 const pageSchema: FastifySchema = {
   tags: ['operations'],
+  operation: 'getMetrics',
   summary: "Metrics, in Prometheus' text format",
   response: {
     200: { description: 'The page', content: { 'text/plain': { schema: { type: 'string' } } } },

@@ -1,6 +1,7 @@
-import swagger, { type SwaggerTransform } from '@fastify/swagger'
-import type { FastifyPluginAsync } from 'fastify'
+import swagger, { type SwaggerTransform, type SwaggerTransformObject } from '@fastify/swagger'
+import type { FastifyPluginAsync, FastifySchema } from 'fastify'
 import fp from 'fastify-plugin'
+import { failure } from '../errors.ts'
 
 const DESCRIPTION = `Binary objects under ids.
 
@@ -12,35 +13,78 @@ declare module 'fastify' {
   interface FastifySchema {
     /** OpenAPI's, for routes that read the body themselves: to Fastify they have none. */
     requestBody?: { content: Record<string, unknown> }
+    /**
+     * The `operationId`: a verb and a noun. Under the name `operationId` the swagger plugin would copy the schema of a
+     * HEAD at once, without the token that the auth plugin adds.
+     */
+    operation?: string
   }
+}
+
+type Paths = Record<string, Record<string, Operation>>
+
+interface Operation {
+  requestBody?: { required: boolean }
 }
 
 const REQUEST_ID = { type: 'string', description: "The request's, if that is well formed, or a new one" }
 
-/** What all answers have. A HEAD is answered as a GET, without a body. */
-function describeAnswers(response: unknown, method: unknown): Record<string, object> {
+const REFUSED = failure('The request is not valid HTTP/1.1, or comes too slowly')
+
+/** Describes all answers of an operation. */
+function describeAnswers(response: unknown): Record<string, object> {
   const answers = Object.entries(response as Record<string, { headers?: object }>)
-  return Object.fromEntries(
-    answers.map(([status, answer]) => {
-      const headers = { ...answer.headers, 'X-Request-Id': REQUEST_ID }
-      return [status, { ...answer, headers, ...(method === 'HEAD' && { type: 'null', content: undefined }) }]
-    }),
-  )
+  return {
+    ...Object.fromEntries(
+      answers.map(([status, answer]) => {
+        const headers = { ...answer.headers, 'X-Request-Id': REQUEST_ID }
+        return [status, { ...answer, headers }]
+      }),
+    ),
+    '4XX': REFUSED,
+  }
+}
+
+/** Describes a HEAD, which Fastify may have made from a GET: it has its own name, and its answers have no body. */
+function describeHead({ operation, summary }: FastifySchema, answers: Record<string, object>) {
+  return {
+    operationId: `${operation}`.replace(/^[a-z]+/, 'head'),
+    summary: `${summary}: headers only`,
+    response: Object.fromEntries(
+      Object.entries(answers).map(([status, answer]) => [
+        status,
+        { ...answer, type: 'null', content: undefined },
+      ]),
+    ),
+  }
 }
 
 const transform: SwaggerTransform = ({ schema = {}, url, route }) => {
   if (schema.hide) return { schema, url }
-  const { requestBody, querystring, response, ...rest } = schema
+  const { operation, requestBody, querystring, response, ...rest } = schema
+  const answers = describeAnswers(response)
   return {
     url,
     schema: {
+      // No token, unless the schema asks for one.
+      security: [],
       ...rest,
-      response: describeAnswers(response, route.method),
+      operationId: `${operation}`,
+      response: answers,
+      ...(route.method === 'HEAD' && describeHead(schema, answers)),
       ...(requestBody && { body: requestBody }),
       // What has a default need not be there.
       ...(querystring !== undefined && { querystring: { ...querystring, required: [] } }),
     },
   }
+}
+
+/** Makes request bodies optional, because an object may be empty. The plugin requires every body. */
+const transformObject: SwaggerTransformObject = (document) => {
+  const { openapiObject } = document as { openapiObject: { paths: Paths } }
+  for (const operation of Object.values(openapiObject.paths).flatMap(Object.values<Operation>))
+    if (operation.requestBody) operation.requestBody.required = false
+  return openapiObject
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
@@ -50,6 +94,7 @@ const plugin: FastifyPluginAsync = async (app) => {
     convertConstToEnum: false,
     refResolver: { buildLocalReference: ({ $id }) => `${$id}` },
     transform,
+    transformObject,
     openapi: {
       openapi: '3.1.1',
       info: {

@@ -14,9 +14,14 @@ const MAX_LIMIT = 1000
 
 const tags = ['buckets']
 
+/** The route checks ids itself: a schema counts characters, and not bytes. */
 const params = Type.Object({
   id: Type.String({
     description: `1 to ${MAX_ID_BYTES} bytes of percent-encoded UTF-8: no control characters, not . or ..`,
+    minLength: 1,
+    maxLength: MAX_ID_BYTES,
+    pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$',
+    not: { enum: ['.', '..'] },
   }),
 })
 
@@ -67,6 +72,7 @@ const absent = failure('There is no object under the id')
 
 export const putSchema = {
   tags,
+  operation: 'putObject',
   summary: 'Store an object',
   description: 'Any bytes, of any Content-Type or none. The object is replaced whole, its expiry included.',
   params,
@@ -92,6 +98,7 @@ export const putSchema = {
 
 export const getSchema = {
   tags,
+  operation: 'getObject',
   summary: 'Read an object, or a part of it',
   params,
   headers: Type.Object({
@@ -117,6 +124,7 @@ export const getSchema = {
 
 export const headSchema = {
   tags,
+  operation: 'headObject',
   summary: 'See whether there is an object, and which',
   params,
   headers: Type.Object(preconditions),
@@ -130,6 +138,7 @@ export const headSchema = {
 
 export const deleteSchema = {
   tags,
+  operation: 'deleteObject',
   summary: 'Delete an object',
   params,
   headers: Type.Object(preconditions),
@@ -149,6 +158,7 @@ const anyText = (name: string, description: string) =>
 
 export const listSchema = {
   tags,
+  operation: 'listObjects',
   summary: 'List objects',
   description:
     'Page by page, in no order that clients may rely on. Each id that exists from the first page to the last is on one of them.',

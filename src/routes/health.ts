@@ -5,10 +5,16 @@ import { failure, notReady, shuttingDown } from '../errors.ts'
 const tags = ['operations']
 const ok = Type.Object({ status: Type.Literal('ok') }, { description: 'Yes' })
 
-const livezSchema = { tags, summary: 'Does the process run?', response: { 200: ok } }
+const livezSchema = {
+  tags,
+  operation: 'getLiveness',
+  summary: 'Does the process run?',
+  response: { 200: ok },
+}
 
 const readyzSchema = {
   tags,
+  operation: 'getReadiness',
   summary: 'Does the process want traffic?',
   response: { 200: ok, 503: failure('It is shutting down, or its storage engine cannot be used') },
 }

@@ -2,6 +2,7 @@ import t from 'tap'
 import { build, listen, send } from '../helper.ts'
 
 const PATHS = {
+  '/': 'GET, HEAD, OPTIONS',
   '/api/buckets/a': 'DELETE, GET, HEAD, OPTIONS, PUT',
   '/livez': 'GET, HEAD, OPTIONS',
   '/readyz': 'GET, HEAD, OPTIONS',
@@ -36,7 +37,7 @@ t.test('OPTIONS is 204, with Allow', async (t) => {
 
 t.test('a path that does not exist is 404 by any method', async (t) => {
   const port = await listen(build(t))
-  for (const path of ['/', '/api', '/api/buckets/a/b', '/LIVEZ', '/livez/']) {
+  for (const path of ['//', '/api', '/api/buckets/a/b', '/LIVEZ', '/livez/']) {
     for (const method of ['GET', 'PUT', 'OPTIONS', 'PROPFIND']) {
       const { statusCode, body } = await send({ port, path, method }, Buffer.from('ignored'))
       t.equal(statusCode, 404, `${method} ${path}`)

@@ -123,8 +123,9 @@ t.test(
       '/metrics',
       '/openapi.json',
       '/docs',
-      '/docs/static/index.css',
-      '/docs/static/none',
+      '/docs/static/swagger-ui.css',
+      '/',
+      '/?q=1',
     ]) {
       for (const method of ['GET', 'HEAD', 'POST'] as const) await app.inject({ method, url })
     }

@@ -1,6 +1,7 @@
 import { type ExecFileException, execFile } from 'node:child_process'
 import type { OutgoingHttpHeaders } from 'node:http'
 import { syncBuiltinESMExports } from 'node:module'
+import { join } from 'node:path'
 import v8 from 'node:v8'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { Ajv2020 } from 'ajv/dist/2020.js'
@@ -13,7 +14,11 @@ interface Document {
   components: { schemas: Record<string, object>; securitySchemes?: object }
 }
 interface Operation {
-  security?: object[]
+  operationId: string
+  summary: string
+  security: object[]
+  parameters?: { name: string; schema: object }[]
+  requestBody?: { required: boolean }
   responses: Record<string, { headers?: Record<string, { schema: object }>; content?: Record<string, Media> }>
 }
 interface Media {
@@ -51,11 +56,12 @@ const mismatch: Recipe = { headers: { 'if-match': '"x"' } }
 const match: Recipe = { headers: { 'if-none-match': '*' } }
 
 const overloaded: Recipe = { prepare: overload }
-const forAll = { 401: unauthorized, 500: failure, 503: overloaded }
+const refused = { '4XX': { headers: { host: 'a b' } } }
+const forAll = { 401: unauthorized, 500: failure, 503: overloaded, ...refused }
 const forObjects = { ...forAll, 400: malformed, 412: mismatch, 414: tooLong }
 const forReaders = { ...forObjects, 200: {}, 304: match, 404: { path: ABSENT } }
 const forListings = { ...forAll, 200: {}, 400: { path: '/api/buckets?limit=x' } }
-const RECIPES: Record<string, Record<number, Recipe>> = {
+const RECIPES: Record<string, Record<string, Recipe>> = {
   'put /api/buckets/{id}': {
     ...forObjects,
     201: { path: ABSENT },
@@ -76,8 +82,9 @@ const RECIPES: Record<string, Record<number, Recipe>> = {
 }
 const draining: Recipe = { prepare: (app) => app.lifecycle.drain() }
 for (const method of ['get', 'head']) {
-  for (const path of ['/metrics', '/livez', '/openapi.json']) RECIPES[`${method} ${path}`] = { 200: {} }
-  RECIPES[`${method} /readyz`] = { 200: {}, 503: draining }
+  for (const path of ['/metrics', '/livez', '/openapi.json'])
+    RECIPES[`${method} ${path}`] = { 200: {}, ...refused }
+  RECIPES[`${method} /readyz`] = { 200: {}, 503: draining, ...refused }
 }
 
 /** Makes the heap look full, until the end of the test. */
@@ -106,12 +113,51 @@ async function follow(t: Test, method: string, template: string, recipe: Recipe)
 
 /** Runs a program to its end. */
 function run(program: string, args: string[]) {
+  const env = { ...process.env, REDOCLY_TELEMETRY: 'off' }
   return new Promise<{ error: ExecFileException | null; stdout: string }>((resolve) => {
-    execFile(program, args, { timeout: 60_000 }, (error, stdout) => resolve({ error, stdout }))
+    execFile(program, args, { env, timeout: 60_000 }, (error, stdout) => resolve({ error, stdout }))
   })
 }
 
+/** A program that uses the generated client. What is to be refused by the compiler is marked. */
+const CLIENT_PROGRAM = `
+import { ApiError, client, deleteObject, getObject, listObjects, putObject } from './client.ts'
+
+export async function run(serverUrl: string, token: string, bytes: Uint8Array<ArrayBuffer>) {
+  client.configure({ serverUrl })
+  client.auth.bearer(token)
+  const path = { id: 'a/b é' }
+  await putObject({ path, body: bytes.buffer, query: { ttl: 60 } })
+  await putObject({ path: { id: 'empty' } })
+  const read: Blob = await getObject({ path })
+  const { buckets, next } = await listObjects({ query: { limit: 2 } })
+  const listed: { id: string; size: number }[] = buckets.map(({ id, size }) => ({ id, size }))
+  await deleteObject({ path })
+  const error: unknown = await getObject({ path }).catch((error: unknown) => error)
+  if (!(error instanceof ApiError)) throw error
+  const failure = [error.status, error.body]
+  return { read: new Uint8Array(await read.arrayBuffer()), listed, next, failure }
+}
+
+export const wrong = () => [
+  // @ts-expect-error: an object has an id
+  getObject({ path: {} }),
+  // @ts-expect-error: a limit is a number
+  listObjects({ query: { limit: 'x' } }),
+  // @ts-expect-error: an object is bytes
+  putObject({ path: { id: 'a' }, body: { text: 'x' } }),
+]
+`
+
 const read = async (app: App): Promise<Document> => (await app.inject('/openapi.json')).json()
+
+/** The operations of a document, by method and path. */
+const operationsOf = ({ paths }: Document): Record<string, Operation> =>
+  Object.fromEntries(
+    Object.entries(paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, operation]) => [`${method} ${path}`, operation]),
+    ),
+  )
 
 t.test('the document is valid OpenAPI 3.1, with tokens and without', async (t) => {
   for (const env of [{}, { AUTH_TOKENS: TOKEN }]) {
@@ -121,31 +167,107 @@ t.test('the document is valid OpenAPI 3.1, with tokens and without', async (t) =
   }
 })
 
+t.test('the document passes the recommended rules of Redocly, with tokens and without', async (t) => {
+  for (const env of [{}, { AUTH_TOKENS: TOKEN }]) {
+    const directory = t.testdir({ 'openapi.json': JSON.stringify(await read(build(t, env))) })
+    const args = ['lint', join(directory, 'openapi.json'), '--extends=recommended', '--format=json']
+    const { stdout } = await run('node_modules/.bin/redocly', args)
+    t.strictSame(JSON.parse(stdout).problems, [])
+  }
+})
+
+t.test('each operation has a name for clients', async (t) => {
+  const operations = Object.entries(operationsOf(await read(build(t))))
+  t.strictSame(Object.fromEntries(operations.map(([name, { operationId }]) => [name, operationId])), {
+    'get /metrics': 'getMetrics',
+    'head /metrics': 'headMetrics',
+    'get /livez': 'getLiveness',
+    'head /livez': 'headLiveness',
+    'get /readyz': 'getReadiness',
+    'head /readyz': 'headReadiness',
+    'get /openapi.json': 'getDocument',
+    'head /openapi.json': 'headDocument',
+    'get /api/buckets': 'listObjects',
+    'head /api/buckets': 'headObjects',
+    'get /api/buckets/{id}': 'getObject',
+    'head /api/buckets/{id}': 'headObject',
+    'put /api/buckets/{id}': 'putObject',
+    'delete /api/buckets/{id}': 'deleteObject',
+  })
+})
+
+t.test('a summary tells one operation from all others, and HEAD says that it has headers only', async (t) => {
+  const operations = Object.entries(operationsOf(await read(build(t))))
+  t.equal(new Set(operations.map(([, { summary }]) => summary)).size, operations.length)
+  for (const [name, { summary }] of operations)
+    t.equal(/: headers only$/.test(summary), name.startsWith('head '), name)
+})
+
+t.test('the schema of the id allows what the service allows, but for the length in bytes', async (t) => {
+  const app = build(t)
+  const port = await listen(app)
+  const ids = [
+    '',
+    '.',
+    '..',
+    '...',
+    '.a',
+    'a.',
+    '__proto__',
+    'a/b',
+    '%',
+    '\ud7ff',
+    '\u{10ffff}',
+    '\u2028',
+    'a\nb',
+  ]
+  for (let code = 0; code <= 0xff; code++) ids.push(`a${String.fromCharCode(code)}`)
+  ids.push('x'.repeat(512), 'x'.repeat(513), '\u{1f600}'.repeat(128))
+  const accepted: string[] = []
+  for (const id of ids) {
+    const { statusCode } = await send({ port, path: `/api/buckets/${encodeURIComponent(id)}` })
+    if (statusCode === 404) accepted.push(id)
+  }
+  for (const [name, { parameters = [] }] of Object.entries(operationsOf(await read(app)))) {
+    if (!name.endsWith('{id}')) continue
+    const isAllowed = new Ajv2020().compile(parameters.find(({ name }) => name === 'id')?.schema ?? false)
+    t.strictSame(
+      ids.filter((id) => isAllowed(id)),
+      accepted,
+      name,
+    )
+    t.ok(isAllowed('\u{1f600}'.repeat(512)), 'characters are counted, not bytes')
+  }
+})
+
+t.test('a PUT needs no body', async (t) => {
+  t.equal(operationsOf(await read(build(t)))['put /api/buckets/{id}']?.requestBody?.required, false)
+})
+
 t.test('storage asks for a token where there are tokens, and nothing else does', async (t) => {
-  const securedPaths = ({ paths }: Document) =>
-    Object.keys(paths).filter((path) => Object.values(paths[path] ?? {}).some(({ security }) => security))
   const open = await read(build(t))
-  t.strictSame(securedPaths(open), [])
+  for (const [name, { security }] of Object.entries(operationsOf(open))) t.strictSame(security, [], name)
   t.equal(open.components.securitySchemes, undefined)
   const secured = await read(build(t, { AUTH_TOKENS: TOKEN }))
-  t.strictSame(securedPaths(secured), ['/api/buckets', '/api/buckets/{id}'])
+  for (const [name, { security }] of Object.entries(operationsOf(secured)))
+    t.strictSame(security, name.includes(' /api/') ? [{ bearer: [] }] : [], name)
   t.strictSame(secured.components.securitySchemes, { bearer: { type: 'http', scheme: 'bearer' } })
 })
 
 t.test('every documented answer is given, and as it is documented', async (t) => {
-  const { paths, components } = await read(build(t, { AUTH_TOKENS: TOKEN }))
+  const document = await read(build(t, { AUTH_TOKENS: TOKEN }))
+  const { components } = document
+  const operations = operationsOf(document)
   const ajv = new Ajv2020({ strict: false })
-  const operations = Object.entries(paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, { responses }]) => ({ path, method, responses })),
-  )
-  t.strictSame(operations.map(({ method, path }) => `${method} ${path}`).sort(), Object.keys(RECIPES).sort())
-  for (const { path, method, responses } of operations) {
-    const recipes = RECIPES[`${method} ${path}`] ?? {}
-    t.strictSame(Object.keys(responses), Object.keys(recipes), `the statuses of ${method} ${path}`)
+  t.strictSame(Object.keys(operations).sort(), Object.keys(RECIPES).sort())
+  for (const [operation, { responses }] of Object.entries(operations)) {
+    const [method, path] = operation.split(' ') as [string, string]
+    const recipes = RECIPES[operation] ?? {}
+    t.strictSame(Object.keys(responses), Object.keys(recipes), `the statuses of ${operation}`)
     for (const [status, { headers = {}, content }] of Object.entries(responses)) {
-      const answer = await follow(t, method, path, recipes[Number(status)] as Recipe)
-      const name = `${status} to ${method} ${path}`
-      t.equal(answer.statusCode, Number(status), name)
+      const answer = await follow(t, method, path, recipes[status] as Recipe)
+      const name = `${status} to ${operation}`
+      t.match(`${answer.statusCode}`, new RegExp(`^${status.replace('XX', '..')}$`), name)
       const documented = Object.keys(headers).map((header) => header.toLowerCase())
       // It is there only where an object has an end.
       const expected = documented.filter((header) => header !== 'expiration')
@@ -169,6 +291,87 @@ t.test('every documented answer is given, and as it is documented', async (t) =>
   }
 })
 
+t.test('a client that is generated from the document stores, reads, lists and deletes objects', async (t) => {
+  const app = build(t, { AUTH_TOKENS: TOKEN })
+  const directory = t.testdir({
+    'openapi.json': JSON.stringify(await read(app)),
+    'program.ts': CLIENT_PROGRAM,
+    'tsconfig.json': JSON.stringify({
+      extends: join(process.cwd(), 'tsconfig.json'),
+      compilerOptions: { lib: ['es2024', 'dom'], types: [] },
+      include: ['*.ts'],
+    }),
+  })
+  const [document, client] = ['openapi.json', 'client.ts'].map((name) => join(directory, name)) as [
+    string,
+    string,
+  ]
+  const args = ['generate-client', document, '--output', client, '--args-style=grouped']
+  t.equal((await run('node_modules/.bin/redocly', args)).error, null)
+  // Not node_modules/.bin/tsc: a module without an extension does not load with what tap imports first.
+  const tsc = ['node_modules/typescript/lib/tsc.js', '--project', directory, '--pretty', 'false']
+  t.strictSame(await run(process.execPath, tsc), { error: null, stdout: '' })
+  const { run: runClient } = await import(join(directory, 'program.ts'))
+  const bytes = Uint8Array.from({ length: 256 }, (_, i) => i)
+  t.strictSame(await runClient(`http://127.0.0.1:${await listen(app)}`, TOKEN, bytes), {
+    read: bytes,
+    listed: [
+      { id: 'a/b é', size: 256 },
+      { id: 'empty', size: 0 },
+    ],
+    next: null,
+    failure: [404, { error: 'not found' }],
+  })
+})
+
+t.test('/ leads to the page of the document', async (t) => {
+  const port = await listen(build(t))
+  for (const path of ['/', '/?q=1']) {
+    for (const method of ['GET', 'HEAD']) {
+      const { statusCode, headers, body } = await send({ port, path, method })
+      t.equal(statusCode, 303)
+      t.equal(headers.location, '/docs')
+      t.equal(`${body}`, method === 'GET' ? '<a href="/docs">/docs</a>\n' : '')
+    }
+  }
+})
+
+t.test('under /docs there is the page with its files, and nothing else', async (t) => {
+  const port = await listen(build(t))
+  const page = await send({ port, path: '/docs' })
+  t.strictSame((await send({ port, path: '/docs/' })).body, page.body)
+  const files = [...`${page.body}`.matchAll(/(?:href|src)="([^"]*)"/g)].map(([, path]) => `${path}`)
+  t.strictSame(
+    files.filter((path) => !path.startsWith('/docs/static/')),
+    [],
+  )
+  for (const path of files) {
+    const { statusCode, headers, body } = await send({ port, path })
+    t.equal(statusCode, 200, path)
+    t.equal(headers['content-length'], `${body.length}`)
+    const head = await send({ port, path, method: 'HEAD' })
+    t.match(head, { statusCode: 200, headers: { 'content-length': headers['content-length'] } })
+    t.equal(head.body.length, 0)
+  }
+  const others = ['/docs/json', '/docs/yaml', '/docs/nothing', '/docs/docs', '/docs/static', '/docs/static/']
+  others.push(
+    ...[
+      'index.html',
+      'oauth2-redirect.html',
+      'logo.svg',
+      'none',
+      '%00',
+      '/swagger-ui.css',
+      '..%2fpackage.json',
+    ].map((name) => `/docs/static/${name}`),
+  )
+  for (const path of others) {
+    const { statusCode, body } = await send({ port, path })
+    t.equal(statusCode, 404, path)
+    t.strictSame(JSON.parse(`${body}`), { error: 'not found' })
+  }
+})
+
 t.test('the page of the document shows every operation, and asks nobody else for anything', async (t) => {
   const app = build(t)
   const url = `http://127.0.0.1:${await listen(app)}/docs`
@@ -183,12 +386,10 @@ t.test('the page of the document shows every operation, and asks nobody else for
   const { error, stdout } = await run('chromium', args)
   if (error?.code === 'ENOENT' && process.env.CI === undefined) return t.comment('skipped: no chromium')
   const shown = [...stdout.matchAll(/opblock-summary-method">(\w+)<.*?data-path="([^"]*)"/g)]
-  const { paths } = await read(app)
   t.strictSame(
     shown.map(([, method, path]) => `${method?.toLowerCase()} ${path}`).sort(),
-    Object.entries(paths)
-      .flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method} ${path}`))
-      .sort(),
+    Object.keys(operationsOf(await read(app))).sort(),
   )
+  t.match(stdout, /<a [^>]*href="[^"]*\/openapi\.json"/, 'a link to the document')
   t.match((await app.inject('/docs')).headers, { 'content-security-policy': /^default-src 'none'; / })
 })
