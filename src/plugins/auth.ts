@@ -4,7 +4,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { failure, unauthorized } from '../errors.ts'
 
-const UNAUTHORIZED = failure('There is no bearer token, or a wrong one', {
+const UNAUTHORIZED = failure('The bearer token is missing or wrong', {
   'WWW-Authenticate': Type.Literal('Bearer'),
 })
 

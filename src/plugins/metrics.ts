@@ -22,9 +22,9 @@ const NEVER_MS = 2 ** 31 - 1
 const pageSchema: FastifySchema = {
   tags: ['operations'],
   operation: 'getMetrics',
-  summary: "Metrics, in Prometheus' text format",
+  summary: 'Read metrics in the text format of Prometheus',
   response: {
-    200: { description: 'The page', content: { 'text/plain': { schema: { type: 'string' } } } },
+    200: { description: 'The metrics', content: { 'text/plain': { schema: { type: 'string' } } } },
   },
 }
 

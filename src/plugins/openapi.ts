@@ -3,15 +3,15 @@ import type { FastifyPluginAsync, FastifySchema } from 'fastify'
 import fp from 'fastify-plugin'
 import { failure } from '../errors.ts'
 
-const DESCRIPTION = `Binary objects under ids.
+const DESCRIPTION = `Stores binary objects under ids.
 
-Every error is JSON, \`{"error": "not found"}\`: what is wrong, and what is allowed. A method that a path does not know is
-405 with \`Allow\`; OPTIONS is 204 with the same. What is no request of HTTP/1.1, or comes too slowly, is refused whatever its
-path, and its connection is closed: 400, 408, 417, 431, 501 and 505.`
+Every error is JSON that says what is wrong and what is allowed: \`{"error": "not found"}\`. A method that a path does not
+support gets 405 with \`Allow\`. OPTIONS gets 204 with \`Allow\`. A request that is not valid HTTP/1.1, or that arrives too
+slowly, is rejected on every path with 400, 408, 417, 431, 501 or 505, and its connection is closed.`
 
 declare module 'fastify' {
   interface FastifySchema {
-    /** OpenAPI's, for routes that read the body themselves: to Fastify they have none. */
+    /** OpenAPI's request body, for routes that read the body themselves. For Fastify they have no body. */
     requestBody?: { content: Record<string, unknown> }
     /**
      * The `operationId`: a verb and a noun. Under the name `operationId` the swagger plugin would copy the schema of a
@@ -27,9 +27,12 @@ interface Operation {
   requestBody?: { required: boolean }
 }
 
-const REQUEST_ID = { type: 'string', description: "The request's, if that is well formed, or a new one" }
+const REQUEST_ID = {
+  type: 'string',
+  description: "The request's X-Request-Id if it is well formed, otherwise a new id",
+}
 
-const REFUSED = failure('The request is not valid HTTP/1.1, or comes too slowly')
+const REFUSED = failure('The request is not valid HTTP/1.1, or it arrives too slowly')
 
 /** Describes all answers of an operation. */
 function describeAnswers(response: unknown): Record<string, object> {
@@ -106,7 +109,7 @@ const plugin: FastifyPluginAsync = async (app) => {
       servers: [{ url: '/' }],
       tags: [
         { name: 'buckets', description: 'Objects' },
-        { name: 'operations', description: 'Probes, metrics, and this document' },
+        { name: 'operations', description: 'Probes, metrics and this document' },
       ],
       components:
         TOKENS.length === 0 ? {} : { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },

@@ -17,7 +17,7 @@ const tags = ['buckets']
 /** The route checks ids itself: a schema counts characters, and not bytes. */
 const params = Type.Object({
   id: Type.String({
-    description: `1 to ${MAX_ID_BYTES} bytes of percent-encoded UTF-8: no control characters, not . or ..`,
+    description: `1 to ${MAX_ID_BYTES} bytes of UTF-8, percent-encoded. No control characters, not \`.\` or \`..\``,
     minLength: 1,
     maxLength: MAX_ID_BYTES,
     pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$',
@@ -25,8 +25,10 @@ const params = Type.Object({
   }),
 })
 
-const ETag = Type.String({ description: 'Strong, made from the bytes alone' })
-const Expiration = Type.Integer({ description: 'When it is gone, in Unix seconds; absent where it stays' })
+const ETag = Type.String({ description: 'A strong entity tag, made from the bytes alone' })
+const Expiration = Type.Integer({
+  description: 'When the object expires, in Unix seconds. Absent if it does not expire.',
+})
 const validators = { ETag, Expiration, 'Cache-Control': Type.Literal('no-cache') }
 const contentHeaders = {
   ...validators,
@@ -57,7 +59,7 @@ const bytes = (description: string, headers: Record<string, TSchema>) =>
 
 const failures = {
   400: failure('The id, a parameter or a header is malformed'),
-  500: failure('A fault of the service: its log has the cause'),
+  500: failure('An internal error. The log has the cause.'),
   503: failure('Overloaded, or the storage engine is unavailable', {
     'Retry-After': Type.Integer({ description: 'In seconds' }),
   }),
@@ -67,20 +69,21 @@ const objectFailures = {
   412: failure('A precondition failed: nothing has changed'),
   414: failure(`The id is longer than ${MAX_ID_BYTES} bytes`),
 }
-const notModified = nothing('If-None-Match lists the object', validators)
+const notModified = nothing("If-None-Match has the object's entity tag", validators)
 const absent = failure('There is no object under the id')
 
 export const putSchema = {
   tags,
   operation: 'putObject',
   summary: 'Store an object',
-  description: 'Any bytes, of any Content-Type or none. The object is replaced whole, its expiry included.',
+  description:
+    'Stores any bytes, with any Content-Type or none. An existing object is replaced, and so is its expiry.',
   params,
   querystring: Type.Object({
     ttl: Type.Optional(
       integer('ttl', 1, MAX_TTL_SECONDS, {
         unit: 'seconds',
-        description: 'How many seconds the object lives at least; without it, until it is deleted',
+        description: 'The object expires after this many seconds. Without ttl it does not expire.',
       }),
     ),
   }),
@@ -89,7 +92,7 @@ export const putSchema = {
   response: {
     201: nothing('Created', { ETag }),
     204: nothing('Replaced', { ETag }),
-    413: failure('Larger than MAX_OBJECT_BYTES'),
+    413: failure('The object is larger than MAX_OBJECT_BYTES'),
     415: failure('Content-Encoding is not identity'),
     507: failure('The store is full'),
     ...objectFailures,
@@ -99,17 +102,17 @@ export const putSchema = {
 export const getSchema = {
   tags,
   operation: 'getObject',
-  summary: 'Read an object, or a part of it',
+  summary: 'Read an object or a part of it',
   params,
   headers: Type.Object({
     ...preconditions,
     Range: Type.Optional(
       Type.String({
-        description: 'One range of bytes; several, or a malformed one, are ignored, as with HEAD',
+        description: 'One range of bytes. Several ranges and malformed ranges are ignored.',
       }),
     ),
     'If-Range': Type.Optional(
-      Type.String({ description: "An entity tag: Range is ignored unless it is the object's" }),
+      Type.String({ description: "An entity tag. Range is ignored unless it is the object's tag." }),
     ),
   }),
   response: {
@@ -117,7 +120,7 @@ export const getSchema = {
     206: bytes('The part that Range asks for', { ...contentHeaders, 'Content-Range': Type.String() }),
     304: notModified,
     404: absent,
-    416: failure('The range begins after the end', { 'Content-Range': Type.String() }),
+    416: failure('The range begins after the end of the object', { 'Content-Range': Type.String() }),
     ...objectFailures,
   },
 }
@@ -125,11 +128,11 @@ export const getSchema = {
 export const headSchema = {
   tags,
   operation: 'headObject',
-  summary: 'See whether there is an object, and which',
+  summary: 'Read an object',
   params,
   headers: Type.Object(preconditions),
   response: {
-    200: nothing('What GET would answer', { ...contentHeaders, 'Content-Length': Type.Integer() }),
+    200: nothing('The object exists', { ...contentHeaders, 'Content-Length': Type.Integer() }),
     304: notModified,
     404: absent,
     ...objectFailures,
@@ -148,9 +151,9 @@ export const deleteSchema = {
 const ListedObject = Type.Object({
   id: Type.String(),
   size: Type.Integer({ description: 'In bytes' }),
-  etag: Type.String({ description: 'As in the ETag header, quotes included' }),
-  modified: Type.Integer({ description: 'When it was stored, in Unix seconds' }),
-  expires: Type.Optional(Type.Integer({ description: 'When it is gone, in Unix seconds' })),
+  etag: Type.String({ description: 'As in the ETag header, with the quotes' }),
+  modified: Type.Integer({ description: 'When the object was stored, in Unix seconds' }),
+  expires: Type.Optional(Type.Integer({ description: 'When the object expires, in Unix seconds' })),
 })
 
 const anyText = (name: string, description: string) =>
@@ -161,22 +164,24 @@ export const listSchema = {
   operation: 'listObjects',
   summary: 'List objects',
   description:
-    'Page by page, in no order that clients may rely on. Each id that exists from the first page to the last is on one of them.',
+    'Lists objects page by page, in no particular order. Every id that exists from the first page to the last is listed.',
   querystring: Type.Object({
     prefix: anyText('prefix', 'Only ids that begin with this text'),
     limit: integer('limit', 1, MAX_LIMIT, {
       default: 100,
-      description: 'The most objects of a page; there may be fewer although more follow',
+      description: 'The maximum number of objects on a page. A page may have fewer, even if more follow.',
     }),
-    cursor: anyText('cursor', 'The `next` of the page before; empty for the first one'),
+    cursor: anyText('cursor', 'The `next` of the previous page. Empty for the first page.'),
   }),
   response: {
     200: Type.Object(
       {
         buckets: Type.Array(ListedObject),
-        next: Type.Union([Type.String(), Type.Null()], { description: 'The next cursor, null at the end' }),
+        next: Type.Union([Type.String(), Type.Null()], {
+          description: 'The cursor of the next page, or null on the last page',
+        }),
       },
-      { description: 'A page' },
+      { description: 'One page of the list' },
     ),
     ...failures,
   },

@@ -42,9 +42,12 @@ const PAGE_HEADERS = {
 const documentSchema = {
   tags: ['operations'],
   operation: 'getDocument',
-  summary: 'This document',
+  summary: 'Read this document',
   response: {
-    200: { description: 'OpenAPI 3.1', content: { 'application/json': { schema: { type: 'object' } } } },
+    200: {
+      description: 'An OpenAPI 3.1 document',
+      content: { 'application/json': { schema: { type: 'object' } } },
+    },
   },
 }
 

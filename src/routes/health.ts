@@ -3,20 +3,20 @@ import { Type } from '@sinclair/typebox'
 import { failure, notReady, shuttingDown } from '../errors.ts'
 
 const tags = ['operations']
-const ok = Type.Object({ status: Type.Literal('ok') }, { description: 'Yes' })
+const ok = Type.Object({ status: Type.Literal('ok') }, { description: 'Passed' })
 
 const livezSchema = {
   tags,
   operation: 'getLiveness',
-  summary: 'Does the process run?',
+  summary: 'Check that the process runs',
   response: { 200: ok },
 }
 
 const readyzSchema = {
   tags,
   operation: 'getReadiness',
-  summary: 'Does the process want traffic?',
-  response: { 200: ok, 503: failure('It is shutting down, or its storage engine cannot be used') },
+  summary: 'Check that the process is ready for traffic',
+  response: { 200: ok, 503: failure('The process is shutting down, or its storage engine is unavailable') },
 }
 
 /**

@@ -63,9 +63,15 @@ t.test('any other request for storage is 401, whatever it asks, and changes noth
   t.equal((await scrape(app))[requestCount('PUT', '/api/buckets/:id', 401)], 5)
 })
 
+t.test('a path that does not exist is 404, with tokens and without one in the request', async (t) => {
+  const app = build(t, { AUTH_TOKENS: 'token' })
+  for (const url of ['/api', '/api/', '/api/nothing', '/api/buckets/a/b'])
+    t.equal((await app.inject(url)).statusCode, 404, url)
+})
+
 t.test('probes, metrics and documentation need no token', async (t) => {
   const app = build(t, { AUTH_TOKENS: 'token' })
-  for (const url of ['/livez', '/readyz', '/metrics', '/openapi.json', '/docs']) {
+  for (const url of ['/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/static/page.js']) {
     t.equal((await app.inject(url)).statusCode, 200, url)
   }
 })

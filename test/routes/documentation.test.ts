@@ -3,13 +3,13 @@ import type { OutgoingHttpHeaders } from 'node:http'
 import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import v8 from 'node:v8'
-import { Validator } from '@seriousme/openapi-schema-validator'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import t, { type Test } from 'tap'
 import { type Answer, type App, build, listen, send, until } from '../helper.ts'
 
 /** As much of an OpenAPI document as is looked at here. */
 interface Document {
+  openapi: string
   paths: Record<string, Record<string, Operation>>
   components: { schemas: Record<string, object>; securitySchemes?: object }
 }
@@ -159,22 +159,19 @@ const operationsOf = ({ paths }: Document): Record<string, Operation> =>
     ),
   )
 
-t.test('the document is valid OpenAPI 3.1, with tokens and without', async (t) => {
-  for (const env of [{}, { AUTH_TOKENS: TOKEN }]) {
-    const validator = new Validator()
-    t.match(await validator.validate({ ...(await read(build(t, env))) }), { valid: true })
-    t.equal(validator.version, '3.1')
-  }
-})
-
-t.test('the document passes the recommended rules of Redocly, with tokens and without', async (t) => {
-  for (const env of [{}, { AUTH_TOKENS: TOKEN }]) {
-    const directory = t.testdir({ 'openapi.json': JSON.stringify(await read(build(t, env))) })
-    const args = ['lint', join(directory, 'openapi.json'), '--extends=recommended', '--format=json']
-    const { stdout } = await run('node_modules/.bin/redocly', args)
-    t.strictSame(JSON.parse(stdout).problems, [])
-  }
-})
+t.test(
+  'the document is OpenAPI 3.1 by the recommended rules of Redocly, with tokens and without',
+  async (t) => {
+    for (const env of [{}, { AUTH_TOKENS: TOKEN }]) {
+      const document = await read(build(t, env))
+      t.match(document.openapi, /^3\.1\./)
+      const directory = t.testdir({ 'openapi.json': JSON.stringify(document) })
+      const args = ['lint', join(directory, 'openapi.json'), '--extends=recommended', '--format=json']
+      const { stdout } = await run('node_modules/.bin/redocly', args)
+      t.strictSame(JSON.parse(stdout).problems, [])
+    }
+  },
+)
 
 t.test('each operation has a name for clients', async (t) => {
   const operations = Object.entries(operationsOf(await read(build(t))))
