@@ -5,17 +5,18 @@ import { failure } from '../errors.ts'
 
 const DESCRIPTION = `Stores binary objects under ids.
 
-Every error is JSON that says what is wrong and what is allowed: \`{"error": "not found"}\`. A method that a path does not
-support gets 405 with \`Allow\`. OPTIONS gets 204 with \`Allow\`. A request that is not valid HTTP/1.1, or that arrives too
-slowly, is rejected on every path with 400, 408, 417, 431, 501 or 505, and its connection is closed.`
+Every error is JSON that says what is wrong and what is allowed: \`{"error": "not found"}\`. A method
+that a path does not support gets 405 with \`Allow\`. OPTIONS gets 204 with \`Allow\`. A request that is
+not valid HTTP/1.1, or that arrives too slowly, is rejected on every path with 400, 408, 417, 431, 501
+or 505, and its connection is closed.`
 
 declare module 'fastify' {
   interface FastifySchema {
-    /** OpenAPI's request body, for routes that read the body themselves. For Fastify they have no body. */
+    /** OpenAPI's request body. It has a name of its own, because Fastify parses no body here. */
     requestBody?: { content: Record<string, unknown> }
     /**
-     * The `operationId`: a verb and a noun. Under the name `operationId` the swagger plugin would copy the schema of a
-     * HEAD at once, without the token that the auth plugin adds.
+     * The `operationId`: a verb and a noun. If the schema of a HEAD had an `operationId`, the swagger
+     * plugin would copy the schema before the auth plugin documents the token.
      */
     operation?: string
   }
@@ -48,7 +49,7 @@ function describeAnswers(response: unknown): Record<string, object> {
   }
 }
 
-/** Describes a HEAD, which Fastify may have made from a GET: it has its own name, and its answers have no body. */
+/** Describes a HEAD, which Fastify may have made from a GET: it has its own name and no bodies. */
 function describeHead({ operation, summary }: FastifySchema, answers: Record<string, object>) {
   return {
     operationId: `${operation}`.replace(/^[a-z]+/, 'head'),

@@ -28,7 +28,7 @@ const PAGE = `<!doctype html>
 </html>
 `
 
-/** A file of its own, because the page runs no inline script. Swagger UI links the document that it shows. */
+/** A file, because the page runs no inline script. Swagger UI links the document that it shows. */
 const SCRIPT = `SwaggerUIBundle({ dom_id: '#swagger-ui', url: '/openapi.json', deepLinking: true })
 `
 
@@ -70,7 +70,7 @@ function serveFiles(app: FastifyInstance): void {
 const documentation: FastifyPluginAsync = async (app) => {
   app.get('/openapi.json', { schema: documentSchema }, () => app.swagger())
 
-  // `/` has no content of its own, and the page describes the service: 303 (RFC 9110 section 15.4.4).
+  // `/` has no content, and the page describes the service: 303 (RFC 9110 section 15.4.4).
   app.get('/', { schema }, (_request, reply) =>
     reply.code(303).headers({ location: '/docs', 'content-type': HTML }).send('<a href="/docs">/docs</a>\n'),
   )
