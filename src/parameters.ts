@@ -1,15 +1,6 @@
 import { type Static, type TInteger, type TObject, type TString, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 
-/** The message for a wrong value. A symbol, because JSON leaves it out: no document shows it. */
-const ALLOWED: unique symbol = Symbol('allowed')
-
-declare module '@sinclair/typebox' {
-  interface SchemaOptions {
-    [ALLOWED]?: string
-  }
-}
-
 export interface IntegerOptions {
   /** What the number counts, for the message. */
   unit?: string
@@ -25,7 +16,7 @@ export function integer(
   { unit, ...options }: IntegerOptions = {},
 ): TInteger {
   const allowed = `${name} must be an integer from ${minimum} to ${maximum}${unit ? ` ${unit}` : ''}`
-  return Type.Integer({ minimum, maximum, ...options, [ALLOWED]: allowed })
+  return Type.Integer({ minimum, maximum, ...options, allowed })
 }
 
 export interface TextOptions {
@@ -35,7 +26,7 @@ export interface TextOptions {
 
 /** A text that a pattern describes, and `allowed` in words. */
 export function text(name: string, pattern: RegExp, allowed: string, options: TextOptions = {}): TString {
-  return Type.String({ pattern: pattern.source, ...options, [ALLOWED]: `${name} must be ${allowed}` })
+  return Type.String({ pattern: pattern.source, ...options, allowed: `${name} must be ${allowed}` })
 }
 
 /**
@@ -54,10 +45,11 @@ export function parseParameters<T extends TObject>(
     .map(([name, { type }]) => [name, type === 'integer' ? parseInteger(texts[name]) : texts[name]])
   const value = Value.Default(schema, Object.fromEntries(known))
   if (Value.Check(schema, value)) return { value }
-  const wrong = [...Value.Errors(schema, value)].map(
-    ({ path, schema }) => [path.slice(1), schema[ALLOWED] as string] as const,
-  )
-  return { wrong: new Map(wrong) }
+  return {
+    wrong: new Map(
+      [...Value.Errors(schema, value)].map(({ path, schema }) => [path.slice(1), schema.allowed]),
+    ),
+  }
 }
 
 /** Decimal digits as a number, and anything else as it is, for the schema to refuse: `Number` takes `0x10` and `1e3`. */

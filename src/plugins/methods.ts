@@ -5,7 +5,7 @@ import { methodNotAllowed } from '../errors.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** To be called after the last route: gives each path an answer to the methods that it has none for. */
+    /** To be called after the last route: answers the other methods of each path. No scope has a prefix. */
     answerOtherMethods: () => void
   }
 }
@@ -26,15 +26,11 @@ const plugin: FastifyPluginAsync = async (app) => {
 
   app.decorate('answerOtherMethods', () => {
     for (const [url, { scope, known }] of [...paths]) {
-      // Under a prefix the same path could not be given again.
-      const owner = scope.prefix === '' ? scope : app
-      // Fastify tells of some routes only that they have a HEAD.
-      if (app.hasRoute({ method: 'GET', url })) known.add('GET')
       const allow = [...known].sort().join(', ')
-      owner.options(url, { schema: { hide: true } }, (_request, reply) => {
+      scope.options(url, { schema: { hide: true } }, (_request, reply) => {
         reply.code(204).header('allow', allow).send()
       })
-      owner.route({
+      scope.route({
         method: methods.filter((method) => !known.has(method)),
         url,
         schema: { hide: true },

@@ -1,4 +1,5 @@
 import swagger, { type SwaggerTransform, type SwaggerTransformObject } from '@fastify/swagger'
+import type { TObject } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifySchema } from 'fastify'
 import fp from 'fastify-plugin'
 import { failure } from '../errors.ts'
@@ -63,6 +64,12 @@ function describeHead({ operation, summary }: FastifySchema, answers: Record<str
   }
 }
 
+/** Describes query parameters: all are optional, because they have defaults, and our messages are left out. */
+function describeQuery({ properties, ...querystring }: TObject) {
+  const parameters = Object.entries(properties).map(([name, { allowed, ...schema }]) => [name, schema])
+  return { ...querystring, required: [], properties: Object.fromEntries(parameters) }
+}
+
 const transform: SwaggerTransform = ({ schema = {}, url, route }) => {
   if (schema.hide) return { schema, url }
   const { operation, requestBody, querystring, response, ...rest } = schema
@@ -77,8 +84,7 @@ const transform: SwaggerTransform = ({ schema = {}, url, route }) => {
       response: answers,
       ...(route.method === 'HEAD' && describeHead(schema, answers)),
       ...(requestBody && { body: requestBody }),
-      // What has a default need not be there.
-      ...(querystring !== undefined && { querystring: { ...querystring, required: [] } }),
+      ...(querystring !== undefined && { querystring: describeQuery(querystring as TObject) }),
     },
   }
 }
