@@ -1,32 +1,35 @@
 #!/usr/bin/env bash
-# Sends mixed traffic to a Storage API, and tallies the answers by status code.
+# Sends mixed traffic to a Storage API, and counts the answers by status code.
 #
-#   BASE_URL=http://localhost:5000 REQUESTS=2000 RATE=100 CONCURRENCY=8 scripts/generate_traffic.sh
+#   BASE_URL=http://localhost:5000 DURATION=180 RATE=100 CONCURRENCY=8 scripts/generate_traffic.sh
 #
-# RATE is in requests a second: slow enough for a graph. AUTH_TOKEN is sent where it is set. Needs bash (3.2 or later) and curl (7.67 or later).
+# DURATION is in seconds. RATE is in requests per second. AUTH_TOKEN is sent if it is set. Ctrl-C ends the traffic and
+# shows the counts. Requires bash 3.2 and curl 7.67, or later.
 set -euo pipefail
 
 BASE_URL=${BASE_URL:-http://localhost:5000}
 BASE_URL=${BASE_URL%/}
-REQUESTS=${REQUESTS:-2000}
+# Long enough for a graph of 15 minutes to show it.
+DURATION=${DURATION:-180}
 RATE=${RATE:-100}
 CONCURRENCY=${CONCURRENCY:-8}
+AUTH_TOKEN=${AUTH_TOKEN:-}
 
-# So few ids that most requests find what an earlier one has put.
+# So few ids that most requests find an object.
 IDS=50
-# How long a service that is starting is waited for.
+# How long the script waits for a service that is starting.
 WAIT_SECONDS=10
+# How often a line tells of the progress where the output is no terminal.
+REPORT_SECONDS=30
 # No setting of MAX_OBJECT_BYTES allows it.
 OVERSIZED_BYTES=$((1024 * 1024 * 1024 + 1))
-
-AUTH_TOKEN=${AUTH_TOKEN:-}
 
 fail() {
   echo "generate_traffic: $*" >&2
   exit 1
 }
 
-[[ $REQUESTS =~ ^[1-9][0-9]*$ ]] || fail "REQUESTS must be a positive integer, not \"$REQUESTS\""
+[[ $DURATION =~ ^[1-9][0-9]*$ ]] || fail "DURATION must be a positive number of seconds, not \"$DURATION\""
 [[ $RATE =~ ^[1-9][0-9]*$ ]] || fail "RATE must be a positive integer, not \"$RATE\""
 [[ $CONCURRENCY =~ ^[1-9][0-9]{0,2}$ ]] || fail "CONCURRENCY must be an integer from 1 to 999, not \"$CONCURRENCY\""
 ready() {
@@ -46,11 +49,11 @@ request() {
     'write-out = "%{http_code}\n"' 'max-time = 10' ${AUTH_TOKEN:+"header = \"Authorization: Bearer $AUTH_TOKEN\""} "$@"
 }
 
-# Of 100 requests: 40 PUT, 2 of them for 10 seconds, 36 GET, 2 for a part, 2 conditional, 8 DELETE, 2 listings, 4 of ids
-# that were never put, 2 oversized, 4 odd.
+# Of 100 requests: 40 PUT, 2 of them for 10 seconds, 36 GET, 2 for a part, 2 conditional, 8 DELETE, 2 listings, 4 of
+# unknown ids, 2 oversized, 4 odd.
 requests() {
-  local count=$1 i id
-  for ((i = 0; i < count; i++)); do
+  local i id
+  for ((i = 0; i < RATE; i++)); do
     if ((i > 0)); then echo next; fi
     id=/api/buckets/object-$((RANDOM % IDS))
     case $((RANDOM % 100)) in
@@ -72,28 +75,56 @@ requests() {
   done
 }
 
-# One curl a second, and no pause after the last.
-send() {
-  local left count
-  for ((left = REQUESTS; left > 0; left -= RATE)); do
-    count=$((left < RATE ? left : RATE))
-    if ((left > RATE)); then sleep 1 & fi
-    requests "$count" | curl --noproxy '*' --parallel --parallel-max "$CONCURRENCY" --no-progress-meter --config - || true
-    wait
-  done
+tally=()
+sent=0
+answered=0
+reported=0
+# The exit status after a signal, which ends the loop below.
+signalled=0
+trap 'signalled=130' INT
+trap 'signalled=143' TERM
+
+# On a terminal one line that is rewritten; elsewhere a line now and then.
+progress() {
+  local line="$SECONDS of $DURATION s: $sent requests sent"
+  if [[ -t 2 ]]; then
+    printf '\r%s' "$line" >&2
+  elif ((SECONDS >= reported + REPORT_SECONDS)); then
+    echo "$line" >&2
+    reported=$SECONDS
+  fi
 }
 
-tally=()
-answered=0
-while read -r status; do
-  status=$((10#$status))
-  tally[status]=$((${tally[status]:-0} + 1))
-  answered=$((answered + 1))
-  if ((answered % 50 == 0 || answered == REQUESTS)); then printf '\r%d of %d' "$answered" "$REQUESTS" >&2; fi
-done < <(send)
-echo >&2
+echo "$RATE requests per second to $BASE_URL for $DURATION s; Ctrl-C ends it" >&2
+# One curl per second. A machine that is too busy for that sends fewer requests.
+SECONDS=0
+while :; do
+  # In the background, so that a signal ends the pause at once.
+  sleep 1 &
+  pause=$!
+  statuses=$(requests | curl --noproxy '*' --parallel --parallel-max "$CONCURRENCY" --no-progress-meter --config -) || true
+  sent=$((sent + RATE))
+  for status in $statuses; do
+    status=$((10#$status))
+    tally[status]=$((${tally[status]:-0} + 1))
+    if ((status > 0)); then answered=$((answered + 1)); fi
+  done
+  progress
+  if ((signalled > 0 || SECONDS + 1 >= DURATION)); then break; fi
+  wait "$pause" || true
+  if ((signalled > 0)); then break; fi
+done
+{ kill "$pause" && wait "$pause"; } 2>/dev/null || true
+if [[ -t 2 ]]; then echo >&2; fi
 
 for status in "${!tally[@]}"; do
-  if ((status == 0)); then echo "no answer: ${tally[0]}"; else echo "$status: ${tally[status]}"; fi
+  if ((status > 0)); then echo "$status: ${tally[status]}"; fi
 done
-((answered == REQUESTS && ${tally[0]:-0} == 0)) || fail "$((REQUESTS - answered + ${tally[0]:-0})) of $REQUESTS requests got no answer"
+if ((signalled > 0)); then exit "$signalled"; fi
+((answered == sent)) || fail "$((sent - answered)) of $sent requests got no answer"
+cat <<END
+
+The 4xx are part of this traffic: 404 is an id or a path that does not exist, 413 an object that is too large, 405 a
+method that the service does not have, 400 a malformed URL. A 5xx is none of it: docs/500s.md shows how to find the cause.
+Look at the dashboard now: http://127.0.0.1:${GRAFANA_PORT:-3000}
+END

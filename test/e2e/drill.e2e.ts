@@ -19,7 +19,7 @@ const prometheus = await published('prometheus', 9090)
 const isThere = (samples: Sample[]) => samples.length > 0
 
 const traffic = spawn('scripts/generate_traffic.sh', {
-  env: { ...process.env, BASE_URL: await published('storage_api', 5000), REQUESTS: '1000000' },
+  env: { ...process.env, BASE_URL: await published('storage_api', 5000), DURATION: '86400' },
   stdio: 'ignore',
   detached: true,
 })

@@ -172,7 +172,7 @@ t.test(
   'Prometheus scrapes the service, and tells its traffic apart by method, path and status code',
   async (t) => {
     const { status, stderr } = spawnSync('scripts/generate_traffic.sh', {
-      env: { ...process.env, BASE_URL: api },
+      env: { ...process.env, BASE_URL: api, DURATION: '20' },
       encoding: 'utf8',
     })
     t.equal(status, 0, stderr)
