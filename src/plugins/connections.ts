@@ -7,10 +7,10 @@ import fp from 'fastify-plugin'
 const CLIENT_CLOSED_REQUEST = 499
 
 /** How long the rest of a request that has its answer is read and thrown away before its connection closes. */
-const LINGER_MS = 2000
+export const LINGER_MS = 2000
 
 /** The most pipelined requests that may wait in all, at 3 kB each: one more, and its connection is closed. */
-const MAX_WAITING = 10_000
+export const MAX_WAITING = 10_000
 
 /** Told of a request that ended without `onResponse`, and the status code it counts as: none, if it counts elsewhere. */
 type AbortListener = (reply: FastifyReply, statusCode: number | undefined) => void

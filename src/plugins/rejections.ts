@@ -11,7 +11,7 @@ export const MAX_HEADER_BYTES = 16 * 1024
 export const MAX_HEADERS = 100
 
 /** What is refused whatever its path, by the label that it counts as, and the answer to it. */
-const REJECTIONS = {
+export const REJECTIONS = {
   bad_url: { statusCode: 400, error: 'path must be percent-encoded utf-8' },
   malformed: { statusCode: 400, error: 'malformed request' },
   version: { statusCode: 505, error: 'http version must be 1.1 or 1.0' },

@@ -7,10 +7,10 @@ import { integer, text } from '../parameters.ts'
 export const MAX_ID_BYTES = 512
 
 /** The longest life that a PUT may give, in seconds: ten years of 366 days. */
-const MAX_TTL_SECONDS = 10 * 366 * 24 * 60 * 60
+export const MAX_TTL_SECONDS = 10 * 366 * 24 * 60 * 60
 
 /** The most objects of a page. */
-const MAX_LIMIT = 1000
+export const MAX_LIMIT = 1000
 
 const tags = ['buckets']
 

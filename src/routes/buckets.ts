@@ -19,7 +19,7 @@ import { receive } from '../upload.ts'
 import { deleteSchema, getSchema, headSchema, listSchema, MAX_ID_BYTES, putSchema } from './buckets.schema.ts'
 
 /** The most bytes of listings that wait for slow clients, over all connections. A page has a megabyte at most. */
-const MAX_UNSENT_LISTING_BYTES = 32 * 2 ** 20
+export const MAX_UNSENT_LISTING_BYTES = 32 * 2 ** 20
 
 /** Whatever was stored, no browser runs it, guesses at its type, or keeps it without asking. */
 const GET_HEADERS = {

@@ -27,13 +27,13 @@ interface Cost {
  * What an object takes beside its payload and its id: the map's entry, the place in the order of ids, the record, its
  * entity tag, its share of what V8's young generation grows by. Measured by `npm run bench:memory`.
  */
-const RECORD: Cost = { bytes: 285, heapBytes: 218 }
+export const RECORD: Cost = { bytes: 285, heapBytes: 218 }
 
 /** What one takes beside that whose payload has a Buffer of its own, and the allocator's rounding. Measured likewise. */
-const OWN_BUFFER: Cost = { bytes: 400, heapBytes: 190 }
+export const OWN_BUFFER: Cost = { bytes: 400, heapBytes: 190 }
 
 /** The longest payload that shares a Buffer with others, in bytes: that saves {@link OWN_BUFFER}, and a GET copies it. */
-const MAX_PACKED_BYTES = 1024
+export const MAX_PACKED_BYTES = 1024
 
 /** How often objects are looked for whose life has ended, in milliseconds: lives end at whole seconds. */
 const SWEEP_INTERVAL_MS = 1000

@@ -2,8 +2,8 @@ import { hash } from 'node:crypto'
 import type { Connection, Primary } from './redis-connection.ts'
 
 /** The most that one page takes: so many SCANs, each of so many keys, which takes a server some 2 ms. */
-const MAX_SCANS = 20
-const MAX_COUNT = 10_000
+export const MAX_SCANS = 20
+export const MAX_COUNT = 10_000
 
 /** A SCAN goes on to the end of a bucket: so many keys more than it was asked for find room on a page. */
 const SPARE = 8

@@ -22,7 +22,7 @@ import {
 } from './store.ts'
 
 /** How long an operation may take, in milliseconds, with objects of so many bytes at most; larger ones in proportion. */
-const LIMIT_MS = 800
+export const LIMIT_MS = 800
 const LIMIT_BYTES = 16 * 2 ** 20
 
 /** How long the start waits for the engine, in milliseconds: without it the service starts all the same. */

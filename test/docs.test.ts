@@ -1,0 +1,261 @@
+/** What the documentation says and the code decides: names, defaults, limits, messages. */
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+import { BUCKETS_SECONDS } from '../src/duration-histogram.ts'
+import * as errors from '../src/errors.ts'
+import { configSchema } from '../src/plugins/config.ts'
+import { LINGER_MS, MAX_WAITING } from '../src/plugins/connections.ts'
+import { MAX_HEADER_BYTES, MAX_HEADERS, REJECTIONS } from '../src/plugins/rejections.ts'
+import {
+  listSchema,
+  MAX_ID_BYTES,
+  MAX_LIMIT,
+  MAX_TTL_SECONDS,
+  putSchema,
+} from '../src/routes/buckets.schema.ts'
+import { MAX_UNSENT_LISTING_BYTES } from '../src/routes/buckets.ts'
+import { MAX_PACKED_BYTES, OWN_BUFFER, RECORD } from '../src/store/memory.ts'
+import { LIMIT_MS, OPERATIONS } from '../src/store/redis.ts'
+import { MAX_COUNT, MAX_SCANS } from '../src/store/redis-listing.ts'
+import { build, scrape } from './helper.ts'
+
+const read = (file: string) => readFileSync(file, 'utf8')
+
+/** The rows of a table, as cells of Markdown, by the beginning of its first line. */
+function table(file: string, head: string, after = ''): string[][] {
+  const page = read(file)
+  const [, , ...rows] =
+    page
+      .slice(page.indexOf(`\n${head}`, page.indexOf(after)) + 1)
+      .split('\n\n', 1)[0]
+      ?.split('\n') ?? []
+  return rows.map((row) =>
+    row
+      .split(/(?<!\\)\|/)
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  )
+}
+
+/** What stands in backticks. */
+const codes = (markdown = '') => [...markdown.matchAll(/`([^`]*)`/g)].map(([, code = '']) => code)
+
+/** Variables and their defaults, as a table of README.md has them. */
+const documented = (after: string) =>
+  Object.fromEntries(
+    table('README.md', '| variable |', after).flatMap(([names, defaults = '']) =>
+      codes(names).map((name, i) => [name, defaults.includes('`') ? codes(defaults)[i] : defaults]),
+    ),
+  )
+
+const { properties: settings } = configSchema
+
+t.test('README.md has every setting with its default', async (t) => {
+  const defaults = Object.entries(settings).map(([name, schema]) => [name, `${schema.default ?? ''}`])
+  t.strictSame(documented('## Settings'), {
+    ...Object.fromEntries(defaults),
+    MAX_STORE_BYTES: 'half of the memory',
+  })
+})
+
+t.test(
+  'README.md has every other variable of Compose and of the traffic script with its default',
+  async (t) => {
+    const variables = (pattern: RegExp, ...files: string[]) =>
+      Object.fromEntries(
+        files.flatMap((file) =>
+          [...read(file).matchAll(pattern)].map(([, name = '', value]) => [name, value]),
+        ),
+      )
+    const { REVISION, ...compose } = variables(/\$\{(\w+):-([^}]*)\}/g, ...globSync('compose/*/compose.yaml'))
+    t.strictSame(
+      documented('`compose.yaml` passes'),
+      Object.fromEntries(Object.entries(compose).filter(([name]) => !(name in settings))),
+    )
+    t.strictSame(
+      documented('`scripts/generate_traffic.sh` reads'),
+      variables(/^(\w+)=\$\{\1:-(.*)\}$/gm, 'scripts/generate_traffic.sh'),
+    )
+    const [, kept] = /`compose.yaml` passes all but (.*?) on/s.exec(read('README.md')) ?? []
+    t.strictSame(
+      new Set(codes(kept)),
+      new Set(Object.keys(settings).filter((name) => name !== 'REVISION' && !(name in compose))),
+    )
+  },
+)
+
+t.test('docs/api.md has every error that a client can get, and no other', async (t) => {
+  const examples: Record<string, unknown[]> = {
+    idTooLong: [MAX_ID_BYTES],
+    objectTooLarge: [settings.MAX_OBJECT_BYTES.default],
+    rangeNotSatisfiable: [5],
+    methodNotAllowed: ['DELETE, GET, HEAD, OPTIONS, PUT'],
+    invalidEntityTags: ['if-match'],
+    invalidParameters: [[putSchema.querystring.properties.ttl.allowed]],
+    notReady: ['storage engine is unreachable'],
+  }
+  const { ErrorBody, HttpError, ClientGoneError, InjectedFaultError, failure, ...makers } = errors
+  const made = Object.entries(makers).map(([name, make]) => {
+    const makeError = make as (...args: unknown[]) => errors.HttpError
+    const { statusCode, message } = makeError(...(examples[name] ?? []))
+    return `${statusCode} ${message}`
+  })
+  const rejected = Object.values(REJECTIONS).map(({ statusCode, error }) => `${statusCode} ${error}`)
+  t.strictSame(
+    new Set(
+      table('docs/api.md', '| status | error |').map(([status, error]) => `${status} ${codes(error)[0]}`),
+    ),
+    new Set([...made, ...rejected, '500 internal server error']),
+  )
+})
+
+t.test('docs/engines.md has every trouble that /readyz tells of', async (t) => {
+  const troubles = [...read('src/store/redis-health.ts').matchAll(/'storage engine (.*)'/g)].map(
+    ([, text = '']) => text,
+  )
+  t.strictSame(
+    new Set(table('docs/engines.md', '| `/readyz` says').flatMap(([cell]) => codes(cell))),
+    new Set(troubles.filter((text) => text !== 'is available')),
+  )
+})
+
+t.test('limits and figures are those of the code', async (t) => {
+  const thousands = (number: number) => number.toLocaleString('en')
+  const [KiB, MiB] = [2 ** 10, 2 ** 20]
+  const said: [string, ...string[]][] = [
+    [
+      'README.md',
+      `1 to ${MAX_ID_BYTES} bytes of UTF-8`,
+      `buckets from ${1e6 * (BUCKETS_SECONDS[0] as number)} us to ${BUCKETS_SECONDS.at(-1)} s`,
+    ],
+    [
+      'docs/api.md',
+      `1 to ${MAX_ID_BYTES} bytes of UTF-8`,
+      `\`?ttl=SECONDS\`, 1 to ${MAX_TTL_SECONDS}`,
+      `| \`limit\` | ${listSchema.querystring.properties.limit.default} | the most objects of a page, 1 to ${MAX_LIMIT} |`,
+      `${RECORD.bytes} bytes per object, and ${OWN_BUFFER.bytes} more for one above ${MAX_PACKED_BYTES / KiB} KiB`,
+      `| ${LIMIT_MS / 1000} s an operation`,
+      `| ${MAX_HEADER_BYTES / KiB} KiB, ${MAX_HEADERS} headers |`,
+      `| ${MAX_UNSENT_LISTING_BYTES / MiB} MiB |`,
+      `| ${thousands(MAX_WAITING)} |`,
+    ],
+    [
+      'docs/decisions.md',
+      `${RECORD.bytes} bytes each and ${OWN_BUFFER.bytes} more above ${MAX_PACKED_BYTES / KiB} KiB`,
+      `bounded by the ${settings.REQUEST_TIMEOUT_SECONDS.default} s that a request`,
+      `a client that stalls is cut after ${settings.STALL_TIMEOUT_SECONDS.default} s`,
+      `the socket lingers for ${LINGER_MS / 1000} s`,
+      `${BUCKETS_SECONDS.length + 3} lines a series`,
+      `**A time limit for each operation, ${LIMIT_MS / 1000} s**`,
+      `${MAX_SCANS} SCANs at most**, which grow to ${thousands(MAX_COUNT)} keys`,
+    ],
+    ['docs/engines.md', `${MAX_SCANS} SCANs at most, of up to ${thousands(MAX_COUNT)} keys`],
+    ['docs/runbooks/StorageApiEngineSlow.md', `Beyond ${LIMIT_MS} ms requests are 503`],
+    [
+      'docs/runbooks/StorageApiRequestsRejected.md',
+      `over ${MAX_HEADER_BYTES / KiB} KiB or ${MAX_HEADERS} headers`,
+    ],
+    ['docs/runbooks/StorageApiStoreFull.md', `${settings.MAX_OBJECT_BYTES.default / MiB} MiB at most`],
+    [
+      'docs/runbooks/StorageApiStoreNearlyFull.md',
+      `its size, its id and ${RECORD.bytes} bytes, and one above ${MAX_PACKED_BYTES / KiB} KiB another ${OWN_BUFFER.bytes}`,
+    ],
+  ]
+  for (const [file, ...texts] of said) {
+    // Wherever its lines break.
+    const page = read(file).replace(/\s+/g, ' ')
+    for (const text of texts) t.ok(page.includes(text), `${file}: ${text}`)
+  }
+})
+
+t.test('README.md has the metrics of the page, with their labels and what these can be', async (t) => {
+  const pages = await Promise.all(
+    ['memory:', 'redis://127.0.0.1:1'].map((url) => scrape(build(t, { STORAGE_URL: url }))),
+  )
+  const series = pages.flatMap((page) => Object.keys(page))
+  const labels: Record<string, Set<string>> = {}
+  for (const one of series) {
+    const name = one.replace(/\{.*/, '').replace(/_(?:bucket|sum|count)$/, '')
+    if (/^(?:process|nodejs)_/.test(name)) continue
+    labels[name] ??= new Set()
+    for (const [, label = ''] of one.matchAll(/(\w+)="/g)) if (label !== 'le') labels[name].add(label)
+  }
+  const rows = table('README.md', '| name | type |').slice(0, -1)
+  const all = new Set(Object.values(labels).flatMap((some) => [...some]))
+  t.strictSame(
+    Object.fromEntries(
+      rows.flatMap(([names, , cell]) =>
+        codes(names).map((name) => [
+          name,
+          new Set(codes(cell?.split(':')[0]).filter((code) => all.has(code))),
+        ]),
+      ),
+    ),
+    labels,
+  )
+
+  const cellOf = (name: string) => rows.find(([names]) => codes(names).includes(name))?.[2]
+  t.strictSame(
+    new Set(codes(cellOf('http_requests_rejected_total')).slice(1)),
+    new Set(Object.keys(REJECTIONS)),
+  )
+  t.strictSame(new Set(codes(cellOf('storage_engine_duration_seconds')).slice(1)), new Set(OPERATIONS))
+  const [, ...outcomes] = cellOf('storage_operations_total')?.split(/: |; /) ?? []
+  const said = outcomes.slice(0, -1).flatMap((part) => {
+    const [operation, ...ends] = codes(part)
+    return [...ends, ...codes(outcomes.at(-1))].map((end) => `${operation} ${end}`)
+  })
+  const counted = series.flatMap((one) => {
+    const [, operation, outcome] =
+      /^storage_operations_total\{operation="(.*)",outcome="(.*)"\}/.exec(one) ?? []
+    return operation === undefined ? [] : `${operation} ${outcome}`
+  })
+  t.strictSame(new Set(said), new Set(counted))
+})
+
+t.test('the runbook has every reason to reject a request, with its status', async (t) => {
+  const rows = table('docs/runbooks/StorageApiRequestsRejected.md', '| reason |')
+  const said = rows.flatMap(([reasons, cell = '']) => {
+    const statuses = cell.split(', ').map(Number)
+    return codes(reasons).map((reason, i) => [reason, statuses[i] ?? statuses[0]])
+  })
+  const answered = Object.entries(REJECTIONS).map(([reason, { statusCode }]) => [reason, statusCode])
+  t.strictSame(Object.fromEntries(said), Object.fromEntries(answered))
+})
+
+t.test('one version and one port, wherever they stand', async (t) => {
+  const { version } = JSON.parse(read('package.json'))
+  const port = settings.PORT.default
+  for (const [file, text] of [
+    ['Dockerfile', `ARG VERSION=${version}\n`],
+    ['Dockerfile', `EXPOSE ${port}\n`],
+    ['compose/storage-api/compose.yaml', `image: storage-api:${version}\n`],
+    ['compose/storage-api/compose.yaml', `:\${STORAGE_API_PORT:-${port}}:${port}"`],
+    ['compose/prometheus/prometheus.yml', `["storage_api:${port}"]`],
+    ['docs/kubernetes.md', `docker build --tag storage-api:${version} .`],
+    ['README.md', `http://127.0.0.1:${port}/api/buckets/greeting`],
+  ] as const) {
+    t.ok(read(file).includes(text), `${file}: ${text}`)
+  }
+})
+
+t.test('links lead somewhere, and the npm scripts that are named exist', async (t) => {
+  const { scripts } = JSON.parse(read('package.json'))
+  const anchor = (heading: string) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-')
+  for (const file of ['README.md', ...globSync('docs/**/*.md')]) {
+    for (const [, path, hash] of read(file).matchAll(/\]\(([^):#]*)(?:#([^)]*))?\)/g)) {
+      const target = path ? join(dirname(file), path) : file
+      t.ok(existsSync(target), `${file}: ${target}`)
+      if (hash === undefined) continue
+      const headings = [...read(target).matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => anchor(heading))
+      t.ok(headings.includes(hash), `${file}: ${target}#${hash}`)
+    }
+    for (const [, script = ''] of read(file).matchAll(/npm run ([\w:-]+)/g))
+      t.ok(script in scripts, `${file}: ${script}`)
+  }
+})
