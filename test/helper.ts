@@ -79,7 +79,16 @@ export function requestCount(method: string, path: string, statusCode: number): 
 
 /** What requests are refused for whatever their path: the `reason` of `http_requests_rejected_total`. */
 export const REASONS = [
-  ...['bad_url', 'malformed', 'version', 'host', 'transfer_coding', 'http10_transfer_coding', 'expectation'],
+  ...[
+    'bad_url',
+    'malformed',
+    'method',
+    'version',
+    'host',
+    'transfer_coding',
+    'http10_transfer_coding',
+    'expectation',
+  ],
   ...['header_count', 'header_overflow', 'timeout', 'connect'],
 ]
 

@@ -15,12 +15,15 @@ export const MAX_WAITING = 10_000
 /** Told of a request that ended without `onResponse`, and the status code it counts as: none, if it counts elsewhere. */
 type AbortListener = (reply: FastifyReply, statusCode: number | undefined) => void
 
+/** What there is to know of a request while it waits for its turn. */
+type WaitingRequest = Pick<IncomingMessage, 'method' | 'complete'>
+
 interface Connection {
   current: FastifyReply | undefined
   /** The request that has begun last: it may have its answer while its body is still arriving. */
   last: IncomingMessage | undefined
   /** What waits for the current request to end, in order: pipelined requests, and perhaps a refusal. */
-  waiting: { start: () => void; request?: IncomingMessage }[]
+  waiting: { start: () => void; request: WaitingRequest | undefined }[]
   /** After an answer with `Connection: close`: nothing more is acted on (RFC 9112 section 9.6). */
   closing: boolean
 }
@@ -109,7 +112,7 @@ function createConnections() {
   }
 
   /** Runs `start` when the requests that came before on this connection have ended: at once, if there are none. */
-  function whenIdle(socket: Socket, start: () => void, request?: IncomingMessage): void {
+  function whenIdle(socket: Socket, start: () => void, request?: WaitingRequest): void {
     const connection = connections.get(socket)
     if (connection?.closing) return
     if (connection?.current === undefined) {
@@ -120,7 +123,7 @@ function createConnections() {
       waiting++
       // What has been read already waits; no more is read, so that waiting requests stay bounded.
       stopReading(socket)
-      connection.waiting.push(request === undefined ? { start } : { start, request })
+      connection.waiting.push({ start, request })
     }
   }
 
@@ -142,12 +145,16 @@ function createConnections() {
     /**
      * Says that what is being read of a connection's last request will never be complete. If that one still waits for its
      * turn, it will not begin; if it has begun it is {@link abort}ed by the caller.
+     *
+     * @returns the request that will not begin.
      */
-    dropIncomplete(socket: Socket): void {
+    dropIncomplete(socket: Socket): WaitingRequest | undefined {
       const connection = connections.get(socket)
-      if (connection?.waiting.at(-1)?.request?.complete !== false) return
-      connection.waiting.pop()
+      const request = connection?.waiting.at(-1)?.request
+      if (request?.complete !== false) return undefined
+      connection?.waiting.pop()
       waiting--
+      return request
     },
 
     /** Begins a request: `start` runs when it is the connection's turn. */

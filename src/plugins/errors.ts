@@ -1,32 +1,33 @@
 import { STATUS_CODES } from 'node:http'
-import type { FastifyError, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyError, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { ClientGoneError, ErrorBody, HttpError, notFound } from '../errors.ts'
+import { ClientGoneError, ErrorBody, HttpError } from '../errors.ts'
+import { RefusalLog } from '../http/refusal-log.ts'
 
-/** How often the same refusal is logged, in milliseconds: a full store or an overload refuses thousands a second. */
-const REFUSAL_LOG_INTERVAL_MS = 60_000
+declare module 'fastify' {
+  interface FastifyInstance {
+    refusalLog: RefusalLog
+  }
+}
 
 const plugin: FastifyPluginAsync = async (app) => {
-  const loggedAt = new Map<string, number>()
-  function logRefusal(request: FastifyRequest, { message, statusCode, cause }: HttpError): void {
-    const now = performance.now()
-    if (now - (loggedAt.get(message) ?? Number.NEGATIVE_INFINITY) < REFUSAL_LOG_INTERVAL_MS) return
-    loggedAt.set(message, now)
-    request.log.warn({ statusCode, cause: (cause as Error | undefined)?.message }, message)
-  }
+  const refusalLog = new RefusalLog(app.log)
+  app.decorate('refusalLog', refusalLog)
+  app.addHook('onClose', async () => refusalLog.close())
 
   app.addSchema(ErrorBody)
-  app.setNotFoundHandler(() => {
-    throw notFound()
-  })
   app.setErrorHandler((error: FastifyError, request, reply) => {
     if (error instanceof ClientGoneError) {
       reply.hijack()
       return
     }
     if (error instanceof HttpError) {
-      if (error.statusCode >= 500) logRefusal(request, error)
-      reply.code(error.statusCode).headers(error.headers).send({ error: error.message })
+      const { message, statusCode, headers } = error
+      if (statusCode >= 500) {
+        const cause = (error.cause as Error | undefined)?.message
+        refusalLog.note(message, request.raw.socket, { reqId: request.id, statusCode, cause })
+      }
+      reply.code(statusCode).headers(headers).send({ error: message })
       return
     }
     const statusCode = error.statusCode ?? 500
@@ -37,6 +38,6 @@ const plugin: FastifyPluginAsync = async (app) => {
 
 /**
  * Answers every error with `{"error": ...}`. Only an `HttpError` speaks to the client; the cause of any other
- * goes to the log. Of the refusals that are 5xx the first is logged, and one a minute.
+ * goes to the log. Refusals that are 5xx go to `refusalLog`, which decorates the application.
  */
 export default fp(plugin, { name: 'errors' })

@@ -1,7 +1,7 @@
 import { METHODS } from 'node:http'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { methodNotAllowed } from '../errors.ts'
+import { methodNotAllowed, notFound } from '../errors.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -24,9 +24,17 @@ const plugin: FastifyPluginAsync = async (app) => {
     for (const name of [method].flat()) path.known.add(name)
   })
 
+  const list = (methods: Set<string>) => [...methods].sort().join(', ')
+  const anywhere = new Set<string>()
+  app.setNotFoundHandler(({ raw }, reply) => {
+    if (raw.method !== 'OPTIONS' || raw.url !== '*') throw notFound()
+    reply.code(204).header('allow', list(anywhere)).send()
+  })
+
   app.decorate('answerOtherMethods', () => {
     for (const [url, { scope, known }] of [...paths]) {
-      const allow = [...known].sort().join(', ')
+      for (const method of known) anywhere.add(method)
+      const allow = list(known)
       scope.options(url, { schema: { hide: true } }, (_request, reply) => {
         reply.code(204).header('allow', allow).send()
       })
@@ -42,5 +50,8 @@ const plugin: FastifyPluginAsync = async (app) => {
   })
 }
 
-/** 405 and OPTIONS: a path tells which methods it knows (RFC 9110 sections 15.5.6 and 9.3.7). */
+/**
+ * 405 and OPTIONS: a path tells which methods it knows, and `*` which methods there are (RFC 9110 sections 15.5.6 and 9.3.7). All
+ * else is 404.
+ */
 export default fp(plugin, { name: 'methods' })

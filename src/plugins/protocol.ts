@@ -1,10 +1,13 @@
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, METHODS, type RequestListener } from 'node:http'
 import type { FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { MAX_HEADERS, type Reason } from './rejections.ts'
 
 /** A host and perhaps a port, or nothing (RFC 9110 section 7.2, RFC 3986 section 3.2). */
 const HOST = /^(?:\[[\w.:~!$&'()*+,;=-]+\]|[\w.~!$&'()*+,;=%-]*)(?::\d*)?$/
+
+/** What this server takes for HTTP; Node.js's parser knows RTSP's methods besides. */
+const HTTP_METHODS = new Set<string | undefined>(METHODS)
 
 function countHosts(rawHeaders: string[]): number {
   let hosts = 0
@@ -16,7 +19,9 @@ function countHosts(rawHeaders: string[]): number {
 }
 
 /** Why a request is refused that the parser lets pass and RFC 9112 does not. */
-function reasonToReject({ httpVersion, headers, rawHeaders }: IncomingMessage): Reason | undefined {
+function reasonToReject(request: IncomingMessage): Reason | undefined {
+  const { method, httpVersion, headers, rawHeaders } = request
+  if (!HTTP_METHODS.has(method)) return 'method'
   if (httpVersion !== '1.1' && httpVersion !== '1.0') return 'version'
   if (rawHeaders.length > 2 * MAX_HEADERS) return 'header_count'
   const hosts = countHosts(rawHeaders)
@@ -26,14 +31,20 @@ function reasonToReject({ httpVersion, headers, rawHeaders }: IncomingMessage): 
     if (httpVersion === '1.0') return 'http10_transfer_coding'
     if (coding.toLowerCase() !== 'chunked') return 'transfer_coding'
   }
-  if (isExpecting(httpVersion, headers) && headers.expect?.toLowerCase() !== '100-continue')
-    return 'expectation'
-  return undefined
+  return expectations(request).some((name) => name !== '100-continue') ? 'expectation' : undefined
 }
 
-/** HTTP/1.0 knows no expectations: they are ignored (RFC 9110 section 10.1.1). */
-const isExpecting = (httpVersion: string, headers: IncomingHttpHeaders) =>
-  headers.expect !== undefined && httpVersion === '1.1'
+/**
+ * What the client expects, in lower case: a list, which may be empty (RFC 9110 sections 10.1.1 and 5.6.1.2). HTTP/1.0 knows no
+ * expectations: they are ignored.
+ */
+function expectations({ httpVersion, headers: { expect } }: IncomingMessage): string[] {
+  if (!expect || httpVersion !== '1.1') return []
+  const names = expect.split(',').map((name) => name.trim().toLowerCase())
+  return names.filter((name) => name !== '')
+}
+
+const isExpecting = (request: IncomingMessage) => expectations(request).length > 0
 
 declare module 'fastify' {
   interface FastifyReply {
@@ -47,21 +58,27 @@ const plugin: FastifyPluginAsync = async (app) => {
   app.server.maxHeadersCount = 0
 
   // Without listeners Node.js would answer by itself, 100 before it is known whether the body is wanted, and 417.
-  const asAnyOther = (request: IncomingMessage, response: ServerResponse) =>
+  const asAnyOther: RequestListener = (request, response) =>
     void app.server.emit('request', request, response)
   app.server.on('checkContinue', asAnyOther).on('checkExpectation', asAnyOther)
 
+  // Ahead of Fastify: its router answers a method that it does not know past every hook, and logs all routes.
+  const [serve] = app.server.listeners('request') as [RequestListener]
+  app.server.off('request', serve).on('request', (request, response) => {
+    const reason = reasonToReject(request)
+    if (reason === undefined) serve(request, response)
+    else app.refuse(request.socket, reason, request)
+  })
+
+  // Whether the client sends the body that it was not asked for, nobody can tell.
   app.addHook('onRequest', ({ raw }, reply, done) => {
-    const reason = reasonToReject(raw)
-    if (reason !== undefined) return app.reject(reply, reason)
-    // Whether the client sends the body that it was not asked for, nobody can tell.
-    if (isExpecting(raw.httpVersion, raw.headers)) reply.raw.setHeader('connection', 'close')
+    if (isExpecting(raw)) reply.raw.setHeader('connection', 'close')
     done()
   })
   app.decorateReply('askForBody', function (this: FastifyReply) {
-    const { httpVersion, headers } = this.request.raw
-    if (!isExpecting(httpVersion, headers)) return
-    if (!app.lifecycle.draining && headers.upgrade === undefined) this.raw.removeHeader('connection')
+    const { raw } = this.request
+    if (!isExpecting(raw)) return
+    if (!app.lifecycle.draining && raw.headers.upgrade === undefined) this.raw.removeHeader('connection')
     this.raw.writeContinue()
   })
 }

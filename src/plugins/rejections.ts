@@ -14,6 +14,7 @@ export const MAX_HEADERS = 100
 export const REJECTIONS = {
   bad_url: { statusCode: 400, error: 'path must be percent-encoded utf-8' },
   malformed: { statusCode: 400, error: 'malformed request' },
+  method: { statusCode: 501, error: 'method is not implemented' },
   version: { statusCode: 505, error: 'http version must be 1.1 or 1.0' },
   host: { statusCode: 400, error: 'there must be one host header, and a valid one' },
   transfer_coding: { statusCode: 501, error: 'transfer-encoding must be chunked or absent' },
@@ -34,25 +35,30 @@ export type Reason = keyof typeof REJECTIONS
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Refuses a request that has begun, and closes its connection. */
-    reject: (reply: FastifyReply, reason: Reason) => void
-    /** Counts a request that is refused. */
-    countRejection: (reason: Reason) => void
+    /**
+     * Refuses a request that no route sees, when those before it on its connection have their answers. The refusal is
+     * counted and logged, and the connection is closed.
+     *
+     * @param request the method decides whether the answer has a body; an incomplete request may still turn out malformed.
+     */
+    refuse: (socket: Socket, reason: Reason, request?: Pick<IncomingMessage, 'method' | 'complete'>) => void
+    /** Refuses the rest of a request that a route has begun to answer. It is counted as that route's. */
+    refuseRest: (reply: FastifyReply, reason: Reason) => void
   }
 }
 
 /** Fastify's `frameworkErrors`: the router refused the URL. */
-export function answerBadUrl(_error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-  const { server: app, raw } = request
+export function answerBadUrl(
+  _error: FastifyError,
+  { server, raw }: FastifyRequest,
+  reply: FastifyReply,
+): void {
   reply.hijack()
-  app.connections.whenIdle(raw.socket, () => {
-    app.countRejection('bad_url')
-    refuse(app, raw.socket, 'bad_url', raw.method)
-  })
+  server.refuse(raw.socket, 'bad_url', raw)
 }
 
 /** Fastify's `clientErrorHandler`: the parser refused what it read, or it did not arrive in time. */
-export function answerClientError(this: FastifyInstance, error: NodeJS.ErrnoException, socket: Socket): void {
+export function answerClientError(this: FastifyInstance, error: ClientError, socket: Socket): void {
   // Nobody is there, or has ever been (a connection opened in advance), or is still to be answered.
   if (CLIENT_GONE_CODES.has(error.code) || socket.bytesRead === 0 || !socket.writable)
     return void socket.destroy()
@@ -61,38 +67,32 @@ export function answerClientError(this: FastifyInstance, error: NodeJS.ErrnoExce
   if (this.connections.isAnsweredEarly(socket)) {
     this.connections.close(socket)
   } else if (reply === undefined || reply.request.raw.complete) {
-    this.connections.dropIncomplete(socket)
-    this.connections.whenIdle(socket, () => {
-      this.countRejection(reason)
-      refuse(this, socket, reason)
-    })
+    const dropped = this.connections.dropIncomplete(socket)
+    this.refuse(socket, reason, dropped ?? { method: methodOf(error), complete: true })
   } else if (reply.raw.headersSent) {
     socket.destroy()
   } else {
-    this.connections.abort(socket, REJECTIONS[reason].statusCode)
-    refuse(this, socket, reason)
+    this.refuseRest(reply, reason)
   }
+}
+
+/** What the parser tells of a request that it refuses: the last packet, and how far it came in it. */
+interface ClientError extends NodeJS.ErrnoException {
+  rawPacket?: unknown
+  bytesParsed?: number
+}
+
+/** The method of a request whose head is refused, if its head begins in the last packet. */
+function methodOf({ rawPacket, bytesParsed }: ClientError): string | undefined {
+  if (!Buffer.isBuffer(rawPacket)) return undefined
+  const begun = rawPacket.subarray(0, bytesParsed).lastIndexOf('\r\n\r\n') + 1
+  return /^\s*(\S+) /.exec(rawPacket.toString('latin1', begun, begun + 32))?.[1]
 }
 
 function reasonOf({ code }: NodeJS.ErrnoException): Reason {
   if (code === 'HPE_HEADER_OVERFLOW') return 'header_overflow'
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'timeout'
   return 'malformed'
-}
-
-/** Answers on the bare socket, and closes it. */
-function refuse(app: FastifyInstance, socket: Socket, reason: Reason, method?: string): void {
-  const { statusCode, error } = REJECTIONS[reason]
-  const body = JSON.stringify({ error })
-  socket.write(
-    `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode]}\r\n` +
-      `date: ${new Date().toUTCString()}\r\n` +
-      'content-type: application/json; charset=utf-8\r\n' +
-      `content-length: ${body.length}\r\n` +
-      'connection: close\r\n' +
-      `\r\n${method === 'HEAD' ? '' : body}`,
-  )
-  app.connections.close(socket)
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
@@ -103,25 +103,41 @@ const plugin: FastifyPluginAsync = async (app) => {
     registers: [app.registry],
   })
   for (const reason of Object.keys(REJECTIONS)) counter.inc({ reason }, 0)
-  const countRejection = (reason: Reason) => counter.inc({ reason })
-  app.decorate('countRejection', countRejection)
-  app.decorate('reject', (reply, reason) => {
-    const { socket, method } = reply.request.raw
-    reply.hijack()
-    app.connections.abort(socket)
-    countRejection(reason)
-    refuse(app, socket, reason, method)
+
+  /** Answers on the bare socket, and closes it. */
+  function answer(socket: Socket, reason: Reason, method: string | undefined): void {
+    const { statusCode, error } = REJECTIONS[reason]
+    const body = JSON.stringify({ error })
+    socket.write(
+      `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode]}\r\n` +
+        `date: ${new Date().toUTCString()}\r\n` +
+        'content-type: application/json; charset=utf-8\r\n' +
+        `content-length: ${body.length}\r\n` +
+        'connection: close\r\n' +
+        `\r\n${method === 'HEAD' ? '' : body}`,
+    )
+    app.refusalLog.note(error, socket, { reason, statusCode })
+    app.connections.close(socket)
+  }
+
+  app.decorate('refuse', (socket, reason, request) => {
+    const start = () => {
+      counter.inc({ reason })
+      answer(socket, reason, request?.method)
+    }
+    app.connections.whenIdle(socket, start, request)
+  })
+  app.decorate('refuseRest', ({ request: { raw } }, reason) => {
+    app.connections.abort(raw.socket, REJECTIONS[reason].statusCode)
+    answer(raw.socket, reason, raw.method)
   })
 
   // Without a listener Node.js drops the connection, and nobody counts it.
   app.server.on('connect', (_request: IncomingMessage, socket: Socket) => {
     socket.on('error', () => socket.destroy())
-    app.connections.whenIdle(socket, () => {
-      countRejection('connect')
-      refuse(app, socket, 'connect')
-    })
+    app.refuse(socket, 'connect')
   })
 }
 
-/** Answers what never reaches a route, and counts it: `http_requests_rejected_total`. */
-export default fp(plugin, { name: 'rejections', dependencies: ['connections', 'metrics'] })
+/** Answers what never reaches a route, counts it (`http_requests_rejected_total`), and logs who sends it. */
+export default fp(plugin, { name: 'rejections', dependencies: ['connections', 'errors', 'metrics'] })

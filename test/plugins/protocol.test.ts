@@ -1,4 +1,7 @@
-import { connect } from 'node:net'
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer, METHODS } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
 import t from 'tap'
 import {
   build,
@@ -109,6 +112,11 @@ t.test(
         431,
         'request line and headers too large: at most 16384 bytes',
       ],
+      'an expectation that nobody meets beside one that is met': [
+        `${PUT}Content-Length: 1\r\nExpect: 100-continue, cake\r\n\r\nx`,
+        417,
+        'expect must be 100-continue or absent',
+      ],
       'an expectation that nobody meets': [
         `${PUT}Content-Length: 1\r\nExpect: cake\r\n\r\nx`,
         417,
@@ -132,11 +140,73 @@ t.test(
       [rejectionCount('host')]: 7,
       [rejectionCount('transfer_coding')]: 4,
       [rejectionCount('http10_transfer_coding')]: 1,
-      [rejectionCount('expectation')]: 1,
+      [rejectionCount('expectation')]: 2,
       [rejectionCount('header_count')]: 1,
     })
   },
 )
+
+/** Every method that Node.js's parser knows: no public list has those that are not HTTP's. */
+const PARSER_METHODS: string[] = JSON.parse(
+  execFileSync(process.execPath, [
+    ...['--no-warnings', '--expose-internals', '--print'],
+    "JSON.stringify(require('internal/test/binding').internalBinding('http_parser').allMethods)",
+  ]).toString(),
+)
+
+t.test('no method or version that the parser knows beyond HTTP reaches the router', async (t) => {
+  const reference = createServer((_request, response) => response.end()).listen(0, '127.0.0.1')
+  t.after(() => reference.close())
+  reference.on('connect', (_request, socket) => socket.end('HTTP/1.1 200 OK\r\n\r\n'))
+  await once(reference, 'listening')
+  const lines: Record<string, unknown>[] = []
+  const app = build(t, { LOG_LEVEL: 'warn' }, lines)
+  const port = await listen(app)
+
+  const status = async (port: number, firstLine: string) =>
+    Number((await exchange(port, `${firstLine}\r\nHost: a\r\nConnection: close\r\n\r\n`)).slice(9, 12))
+  const refused: Record<string, number> = { method: 0, version: 0, connect: 0 }
+  for (const method of PARSER_METHODS) {
+    for (const protocol of ['HTTP', 'RTSP', 'ICE']) {
+      for (const version of ['0.9', '1.0', '1.1', '2.0']) {
+        const firstLine = `${method} /a ${protocol}/${version}`
+        if ((await status((reference.address() as AddressInfo).port, firstLine)) !== 200) continue
+        // The parser does not tell the protocol: with HTTP's own methods and versions it is HTTP, and answered as such.
+        let [expected, reason] = [404, '']
+        if (method === 'CONNECT') [expected, reason] = [501, 'connect']
+        else if (!METHODS.includes(method)) [expected, reason] = [501, 'method']
+        else if (version !== '1.0' && version !== '1.1') [expected, reason] = [505, 'version']
+        t.equal(await status(port, firstLine), expected, firstLine)
+        if (reason in refused) (refused[reason] as number)++
+      }
+    }
+  }
+  t.ok((refused.method as number) > 40 && (refused.version as number) > 60, JSON.stringify(refused))
+  const page = await scrape(app)
+  for (const [reason, count] of Object.entries(refused)) t.equal(page[rejectionCount(reason)], count)
+  t.strictSame(
+    lines.map(({ reason, count }) => [reason, count]).sort(),
+    Object.keys(refused)
+      .map((reason) => [reason, 1])
+      .sort(),
+    'one line for each reason, and none of the router',
+  )
+  await app.close()
+  for (const [reason, count] of Object.entries(refused))
+    t.match(
+      lines.findLast((line) => line.reason === reason),
+      { count: count - 1, address: '127.0.0.1' },
+    )
+})
+
+t.test('a refusal waits for its turn, and what follows it on the connection is not acted on', async (t) => {
+  const app = build(t)
+  const port = await listen(app)
+  const put = (id: string) => `PUT /api/buckets/${id} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx`
+  const answers = await exchange(port, `${put('a')}PLAY /b RTSP/1.1\r\n\r\n${put('c')}nonsense`)
+  t.match(answers, /^HTTP\/1.1 201 .*HTTP\/1.1 501 Not Implemented\r\n.*"method is not implemented"}$/s)
+  t.match(await scrape(app), { storage_objects: 1, http_requests_in_flight: 0 })
+})
 
 t.test('what is refused whatever its path is refused on every path, and says the same', async (t) => {
   const port = await listen(build(t))
@@ -155,6 +225,8 @@ t.test('what RFC 9112 allows is served', async (t) => {
   const port = await listen(app)
   await send({ port, path: OBJECT, method: 'PUT' }, Buffer.from('x'))
   const cases: Record<string, string> = {
+    'an empty expectation': `${PUT}Content-Length: 1\r\nConnection: close\r\nExpect:\r\n\r\nx`,
+    'a list of no expectations': `${PUT}Content-Length: 1\r\nConnection: close\r\nExpect: ,\r\n\r\nx`,
     'HTTP/1.0 without a Host': `GET ${OBJECT} HTTP/1.0\r\n\r\n`,
     'HTTP/1.0, where an expectation means nothing': `PUT ${OBJECT} HTTP/1.0\r\nContent-Length: 1\r\nExpect: cake\r\n\r\nx`,
     'an empty Host': `GET ${OBJECT} HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n`,

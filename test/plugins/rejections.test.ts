@@ -46,6 +46,28 @@ t.test('what no route sees is answered, counted by reason, and measured nowhere 
   }
 })
 
+t.test('a refusal of HEAD has no body, wherever it is refused', async (t) => {
+  const port = await listen(build(t))
+  const head = 'HEAD / HTTP/1.1\r\nHost: a\r\n'
+  const cases: [string, string[], number][] = [
+    ['a header that is none', [`${head}nonsense\r\n\r\n`], 400],
+    ['too many bytes', [`${head}X: ${'x'.repeat(20_000)}\r\n\r\n`], 431],
+    ['a path', [`HEAD /%zz HTTP/1.1\r\n${HEAD}`], 400],
+    ['no Host', ['HEAD / HTTP/1.1\r\n\r\n'], 400],
+    ['a version', ['HEAD / HTTP/2.0\r\n\r\n'], 505],
+  ]
+  for (const [name, bytes, statusCode] of cases) {
+    t.match(await exchange(port, ...bytes), new RegExp(`^HTTP/1.1 ${statusCode} [^]*\r\n\r\n$`), name)
+    const pipelined = await exchange(port, 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n', ...bytes)
+    t.match(pipelined, new RegExp(`"ok"}HTTP/1.1 ${statusCode} [^]*\r\n\r\n$`), `${name}, behind a GET`)
+  }
+  const get = await exchange(
+    port,
+    'HEAD /livez HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nnonsense\r\n\r\n',
+  )
+  t.match(get, /"malformed request"}$/, 'a GET behind a HEAD has one')
+})
+
 t.test(
   'a body that is malformed in mid-upload ends that request as 400, and nothing is stored',
   async (t) => {
