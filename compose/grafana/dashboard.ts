@@ -307,6 +307,17 @@ line(
     the event loop does.`,
     gauge('http_requests_in_flight'),
   ),
+  graph(
+    'Connections',
+    'short',
+    `Open connections, and how many the server closes per second, by reason. Look for limit: MAX_CONNECTIONS are
+    open, and idle ones are closed for new ones.`,
+    gauge('http_connections', 'open'),
+    [
+      `sum by (instance, reason) (${rate('http_connections_closed_total')}) > 0`,
+      'closed per second, {{reason}}, {{instance}}',
+    ],
+  ),
   stack(
     'Rejected Requests',
     'reqps',

@@ -15,6 +15,34 @@ function memory(): number {
   return Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem())
 }
 
+/** What the process needs beside the store and its connections, in bytes: 85 MiB at rest, and what requests under way take. */
+const PROCESS_BYTES = 160 * 2 ** 20
+
+/**
+ * What a connection needs, in bytes, with 15 KiB of a head that does not end: 25 KiB resident, and 34 KiB where connections come
+ * and go as fast as they can, of which the garbage collector gets some back (512 MiB, full store; test/e2e/resilience.e2e.ts).
+ */
+const CONNECTION_BYTES = 32 * 2 ** 10
+
+/** The fewest connections by default, where the store may take nearly all of the memory. */
+const MIN_CONNECTIONS = 100
+
+/** Files that the process opens beside its connections. */
+const OTHER_FILES = 100
+
+/** The most connections that the limit of open files leaves. Windows has no such limit. */
+function connectionsOfFiles(): number {
+  const { userLimits } = process.report.getReport() as { userLimits?: { open_files: { soft: unknown } } }
+  return Math.max(1, (Number(userLimits?.open_files.soft) || 2 ** 20) - OTHER_FILES)
+}
+const MAX_CONNECTIONS = connectionsOfFiles()
+
+/** How many connections the memory outside the store allows. */
+function connectionsBeside(storeBytes: number): number {
+  const fitting = Math.floor((memory() - storeBytes - PROCESS_BYTES) / CONNECTION_BYTES)
+  return Math.min(Math.max(fitting, MIN_CONNECTIONS), MAX_CONNECTIONS)
+}
+
 /** A token as RFC 6750 section 2.1 has it, and several of them, separated by commas, spaces or lines. */
 const TOKEN = '[\\w.~+/-]+=*'
 const TOKENS = RegExp(`^[\\s,]*${TOKEN}(?:[\\s,]+${TOKEN})*[\\s,]*$`)
@@ -44,6 +72,7 @@ export const configSchema = Type.Object({
     unit: 'bytes',
     default: Math.floor(memory() / 2),
   }),
+  MAX_CONNECTIONS: Type.Optional(integer('MAX_CONNECTIONS', 1, MAX_CONNECTIONS)),
   AUTH_TOKENS: Type.Optional(text('AUTH_TOKENS', TOKENS, TOKENS_ALLOWED)),
   AUTH_TOKENS_FILE: Type.Optional(text('AUTH_TOKENS_FILE', /^/, 'a path')),
   HEADERS_TIMEOUT_SECONDS: seconds('HEADERS_TIMEOUT_SECONDS', 15),
@@ -67,6 +96,7 @@ export interface Config
     | 'AUTH_TOKENS'
     | 'AUTH_TOKENS_FILE'
     | 'FAULTS'
+    | 'MAX_CONNECTIONS'
     | 'STORAGE_URL'
     | 'STORAGE_PASSWORD_FILE'
     | 'STORAGE_CA_FILE'
@@ -75,6 +105,8 @@ export interface Config
   STORAGE: Engine
   /** The tokens of `AUTH_TOKENS` or `AUTH_TOKENS_FILE`; none where neither is set. */
   TOKENS: string[]
+  /** The most connections: `MAX_CONNECTIONS`, or what the memory outside the store allows. */
+  MAX_CONNECTIONS: number
   /** The drill; none where there is no `FAULTS`. */
   FAULTS: Fault[]
   /** The `version` of package.json. */
@@ -109,6 +141,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     throw new TypeError(`MAX_OBJECT_BYTES must be at most ${MAX_REDIS_BYTES} bytes with ${STORAGE.engine}`)
   return {
     ...settings,
+    MAX_CONNECTIONS: settings.MAX_CONNECTIONS ?? connectionsBeside(settings.MAX_STORE_BYTES),
     STORAGE,
     TOKENS: readTokens(AUTH_TOKENS, AUTH_TOKENS_FILE),
     FAULTS: parseFaults(faults),

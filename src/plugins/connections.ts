@@ -68,11 +68,32 @@ function statusWithoutClient(reply: FastifyReply | undefined): number {
   return reply?.raw.headersSent && reply.statusCode >= 400 ? reply.statusCode : CLIENT_CLOSED_REQUEST
 }
 
-function createConnections() {
+/** Why the server closes a connection that its client would keep: the label of `http_connections_closed_total`. */
+export type CloseReason = 'limit' | 'idle' | 'timeout'
+
+/** @param maxConnections the most that may be open; `onLimit` is told of each connection that is closed to keep to it. */
+function createConnections(maxConnections: number, onLimit: (socket: Socket) => void) {
   let waiting = 0
   const connections = new WeakMap<Socket, Connection>()
-  const sockets = new Set<Socket>()
+  /** Accepted connections on which no request is under way, in the order in which that began, and all others. */
+  const idle = new Set<Socket>()
+  const busy = new Set<Socket>()
+  const closed: Record<CloseReason, number> = { limit: 0, idle: 0, timeout: 0 }
   const listeners: AbortListener[] = []
+
+  /** Closes a connection at once. */
+  function cut(socket: Socket, reason: CloseReason): void {
+    closed[reason]++
+    if (reason === 'limit') onLimit(socket)
+    socket.destroy()
+    idle.delete(socket)
+    busy.delete(socket)
+  }
+
+  /** From now on no request is under way. */
+  function rest(socket: Socket): void {
+    if (busy.delete(socket)) idle.add(socket)
+  }
 
   function open(socket: Socket): Connection {
     const connection: Connection = { current: undefined, last: undefined, waiting: [], closing: false }
@@ -93,7 +114,7 @@ function createConnections() {
 
   /** The replies that are under way, at most one a connection. */
   function replies(): FastifyReply[] {
-    return [...sockets].flatMap((socket) => connections.get(socket)?.current ?? [])
+    return [...busy].flatMap((socket) => connections.get(socket)?.current ?? [])
   }
 
   function abort(socket: Socket, statusCode?: number): void {
@@ -101,6 +122,7 @@ function createConnections() {
     if (connection?.current === undefined) return
     for (const listener of listeners) listener(connection.current, statusCode)
     connection.current = undefined
+    rest(socket)
     forget(connection)
     startReading(socket)
   }
@@ -118,7 +140,7 @@ function createConnections() {
     if (connection?.current === undefined) {
       start()
     } else if (waiting === MAX_WAITING) {
-      socket.destroy()
+      cut(socket, 'limit')
     } else {
       waiting++
       // What has been read already waits; no more is read, so that waiting requests stay bounded.
@@ -128,15 +150,32 @@ function createConnections() {
   }
 
   return {
-    /** Takes note of a connection that the server has accepted. */
+    /**
+     * Takes note of a connection that the server has accepted. Where there are too many, the one that has gone longest without
+     * a request under way is closed for it; if there is none, the new one is closed.
+     */
     accept(socket: Socket): void {
-      sockets.add(socket)
-      socket.once('close', () => sockets.delete(socket))
+      idle.add(socket)
+      socket.once('close', () => {
+        idle.delete(socket)
+        busy.delete(socket)
+      })
+      if (idle.size + busy.size <= maxConnections) return
+      const [oldest = socket] = idle
+      cut(oldest, 'limit')
     },
 
     /** Destroys the accepted connections on which no request is under way. */
     destroyIdle(): void {
-      for (const socket of sockets) if (connections.get(socket)?.current === undefined) socket.destroy()
+      for (const socket of idle) socket.destroy()
+    },
+
+    cut,
+    closed,
+
+    /** How many connections are open. */
+    get open(): number {
+      return idle.size + busy.size
     },
 
     whenIdle,
@@ -161,6 +200,7 @@ function createConnections() {
     enter(socket: Socket, reply: FastifyReply, start: () => void): void {
       const begin = () => {
         const connection = connections.get(socket) ?? open(socket)
+        if (idle.delete(socket)) busy.add(socket)
         connection.current = reply
         connection.last = reply.request.raw
         start()
@@ -174,7 +214,7 @@ function createConnections() {
       if (connection === undefined) return
       connection.current = undefined
       const next = connection.waiting.shift()
-      if (next === undefined) return
+      if (next === undefined) return void rest(socket)
       waiting--
       if (connection.waiting.length === 0) startReading(socket)
       next.start()
@@ -216,9 +256,16 @@ declare module 'fastify' {
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
-  const connections = createConnections()
+  const { MAX_CONNECTIONS: maxConnections } = app.config
+  const onLimit = (socket: Socket) =>
+    app.refusalLog.note('connection closed: too many', socket, { reason: 'limit', maxConnections })
+  const connections = createConnections(maxConnections, onLimit)
   app.decorate('connections', connections)
   app.server.on('connection', (socket: Socket) => connections.accept(socket))
+  // Instead of Node.js, which would close the connection and count nothing.
+  app.server.on('timeout', (socket: Socket) => {
+    connections.cut(socket, connections.current(socket) === undefined ? 'idle' : 'timeout')
+  })
   app.addHook('onRequest', (request, reply, done) => {
     // Nobody here upgrades; the parser loses what came with such a request, and takes up again in the middle.
     if (request.raw.headers.upgrade !== undefined) reply.raw.setHeader('connection', 'close')
@@ -232,6 +279,7 @@ const plugin: FastifyPluginAsync = async (app) => {
 
 /**
  * Knows the request that is under way on each connection: Node.js serves pipelined requests side by side, and
- * Fastify tells nobody of one whose client goes away. Decorates the application with `connections`.
+ * Fastify tells nobody of one whose client goes away. Closes connections that are too many or too slow. Decorates the
+ * application with `connections`.
  */
-export default fp(plugin, { name: 'connections' })
+export default fp(plugin, { name: 'connections', dependencies: ['config', 'errors'] })

@@ -58,6 +58,26 @@ function measureRequests(app: FastifyInstance): void {
     },
   })
 
+  const { connections } = app
+  new client.Gauge({
+    name: 'http_connections',
+    help: 'Open connections of HTTP clients',
+    registers: [app.registry],
+    collect() {
+      this.set(connections.open)
+    },
+  })
+  new client.Counter({
+    name: 'http_connections_closed_total',
+    help: 'Connections that the server has closed: too many are open (limit), no request came (idle), or one took too long (timeout)',
+    labelNames: ['reason'],
+    registers: [app.registry],
+    collect() {
+      this.reset()
+      for (const [reason, times] of Object.entries(connections.closed)) this.inc({ reason }, times)
+    },
+  })
+
   const routes: RouteOptions[] = []
   app.addHook('onRoute', (route) => void routes.push(route))
   app.addHook('onReady', async () => {
@@ -78,7 +98,7 @@ function measureRequests(app: FastifyInstance): void {
     end(reply, reply.statusCode)
     done()
   })
-  app.connections.onAbort(end)
+  connections.onAbort(end)
 
   function end(reply: FastifyReply, statusCode: number | undefined): void {
     const { method, measuredPath } = reply.request

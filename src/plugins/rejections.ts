@@ -59,10 +59,12 @@ export function answerBadUrl(
 
 /** Fastify's `clientErrorHandler`: the parser refused what it read, or it did not arrive in time. */
 export function answerClientError(this: FastifyInstance, error: ClientError, socket: Socket): void {
-  // Nobody is there, or has ever been (a connection opened in advance), or is still to be answered.
-  if (CLIENT_GONE_CODES.has(error.code) || socket.bytesRead === 0 || !socket.writable)
-    return void socket.destroy()
+  // Nobody is there, or is still to be answered.
+  if (CLIENT_GONE_CODES.has(error.code) || !socket.writable) return void socket.destroy()
+  // A connection opened in advance that was never used.
+  if (socket.bytesRead === 0) return void this.connections.cut(socket, 'idle')
   const reason = reasonOf(error)
+  if (reason === 'timeout') this.connections.closed.timeout++
   const reply = this.connections.current(socket)
   if (this.connections.isAnsweredEarly(socket)) {
     this.connections.close(socket)

@@ -78,7 +78,7 @@ function whileUnsent(reply: FastifyReply, hold: (bytes: number) => () => void): 
   if (socket.writableLength === 0) return
   const release = hold(socket.writableLength)
   const seconds = reply.server.config.RESPONSE_TIMEOUT_SECONDS
-  const timeout = setTimeout(() => socket.destroy(), seconds * 1000)
+  const timeout = setTimeout(() => reply.server.connections.cut(socket, 'timeout'), seconds * 1000)
   reply.raw.once('close', () => {
     clearTimeout(timeout)
     release()

@@ -74,6 +74,7 @@ const IDLE: Series = {
   [`storage_operations_total{${JOB},operation="put",outcome="full"}`]: `0x${FOREVER}`,
   [`storage_engine_up{${JOB}}`]: `1x${FOREVER}`,
   [`http_requests_rejected_total{${JOB},reason="malformed"}`]: `0x${FOREVER}`,
+  [`http_connections_closed_total{${JOB},reason="limit"}`]: `0x${FOREVER}`,
 }
 
 /** When each burn-rate alert fires that its burn rate calls for: after its `for`, and before that of the next. */
@@ -260,6 +261,25 @@ const cases: Case[] = [
     name: 'two odd requests a minute, on an idle service',
     series: { ...IDLE, [`http_requests_rejected_total{${JOB},reason="malformed"}`]: counter(2) },
     minute: 20,
+    firing: [],
+  },
+  {
+    name: 'four connections a minute closed at the limit',
+    series: { ...IDLE, [`http_connections_closed_total{${JOB},reason="limit"}`]: counter(4) },
+    minute: 10,
+    firing: ['StorageApiConnectionLimit'],
+    description: 'a:5000 has closed 20 connections in the last 5 minutes because MAX_CONNECTIONS were open.',
+  },
+  {
+    name: 'one connection a minute closed at the limit',
+    series: { ...IDLE, [`http_connections_closed_total{${JOB},reason="limit"}`]: counter(1) },
+    minute: 10,
+    firing: [],
+  },
+  {
+    name: 'a hundred idle connections a minute closed',
+    series: { ...IDLE, [`http_connections_closed_total{${JOB},reason="idle"}`]: counter(100) },
+    minute: 10,
     firing: [],
   },
   {

@@ -2,7 +2,7 @@ import t from 'tap'
 import { loadConfig } from '../../src/plugins/config.ts'
 
 t.test('without any variable the service listens on port 5000 and keeps objects in memory', async (t) => {
-  const { MAX_STORE_BYTES, VERSION, ...settings } = loadConfig({ PATH: '/bin' })
+  const { MAX_STORE_BYTES, MAX_CONNECTIONS, VERSION, ...settings } = loadConfig({ PATH: '/bin' })
   t.strictSame(settings, {
     HOST: 'localhost',
     PORT: 5000,
@@ -22,6 +22,7 @@ t.test('without any variable the service listens on port 5000 and keeps objects 
   })
   t.match(VERSION, /^\d+\.\d+\.\d+$/)
   t.ok(MAX_STORE_BYTES > 0)
+  t.ok(MAX_CONNECTIONS > 0)
 })
 
 t.test('MAX_STORE_BYTES is half of the memory that the process may use, and all of it at most', async (t) => {
@@ -43,6 +44,34 @@ t.test('MAX_STORE_BYTES is half of the memory that the process may use, and all 
     })
   }
 })
+
+t.test(
+  'MAX_CONNECTIONS is what the memory beside the store allows, and the open files at most',
+  async (t) => {
+    const MIB = 2 ** 20
+    const cases: [memoryBytes: number, env: NodeJS.ProcessEnv, openFiles: unknown, expected: number][] = [
+      [512 * MIB, {}, 20_000, 3072],
+      [512 * MIB, { MAX_STORE_BYTES: `${320 * MIB}` }, 20_000, 1024],
+      [512 * MIB, { MAX_STORE_BYTES: `${512 * MIB}` }, 20_000, 100],
+      [512 * MIB, {}, 1024, 924],
+      [64 * 1024 * MIB, {}, 20_000, 19_900],
+      [64 * 1024 * MIB, {}, 'unlimited', 1_043_456],
+      [512 * MIB, { MAX_CONNECTIONS: '7' }, 20_000, 7],
+    ]
+    for (const [memoryBytes, env, soft, expected] of cases) {
+      t.intercept(process, 'constrainedMemory', { value: () => memoryBytes })
+      t.intercept(process.report, 'getReport', { value: () => ({ userLimits: { open_files: { soft } } }) })
+      const { loadConfig } = await t.mockImport<typeof import('../../src/plugins/config.ts')>(
+        '../../src/plugins/config.ts',
+        { 'node:os': { totalmem: () => memoryBytes } },
+      )
+      t.equal(loadConfig(env).MAX_CONNECTIONS, expected, JSON.stringify([memoryBytes, env, soft]))
+      t.throws(() => loadConfig({ MAX_CONNECTIONS: '2000000' }), {
+        message: /^MAX_CONNECTIONS must be an integer from 1 to \d+, not "2000000"$/,
+      })
+    }
+  },
+)
 
 t.test('a variable that is set but empty counts as not set', async (t) => {
   t.equal(loadConfig({ PORT: '', LOG_LEVEL: '' }).PORT, 5000)

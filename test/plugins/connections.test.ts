@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyReply } from 'fastify'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { build, exchange, listen, scrape, send, until } from '../helper.ts'
 
 t.test('pipelined requests on one connection act in order', async (t) => {
@@ -148,6 +148,89 @@ t.test('on a connection that has gone or is going nothing is acted on', async (t
   app.connections.whenIdle(closing, () => t.fail('acted on'))
 })
 
+/** A connection, and what it has received. */
+function client(t: Test, port: number) {
+  const socket = connect(port, '127.0.0.1').on('error', () => {})
+  t.after(() => socket.destroy())
+  const received = { socket, text: '', isClosed: false }
+  socket.on('data', (chunk) => {
+    received.text += chunk
+  })
+  socket.once('close', () => {
+    received.isClosed = true
+  })
+  return received
+}
+
+const GET = 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n'
+const closed = (reason: string) => `http_connections_closed_total{reason="${reason}"}`
+
+t.test(
+  'at the limit the connection that has gone longest without a request under way is closed for a new one',
+  async (t) => {
+    const lines: Record<string, unknown>[] = []
+    const app = build(t, { MAX_CONNECTIONS: '4', LOG_LEVEL: 'warn' }, lines)
+    const gate = Promise.withResolvers<string>()
+    app.get('/slow', () => gate.promise)
+    const port = await listen(app)
+    const accepted = async (n: number) => until(() => app.connections.open === n)
+
+    const slow = client(t, port)
+    slow.socket.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
+    await until(() => app.connections.replies().length === 1)
+    const used = client(t, port)
+    await accepted(2)
+    const unused = client(t, port)
+    await accepted(3)
+    const unfinished = client(t, port)
+    unfinished.socket.write('GET /livez HTTP/1.1\r\nX: ')
+    await accepted(4)
+    used.socket.write(GET)
+    await until(() => used.text.endsWith('"ok"}'))
+    t.match(await scrape(app), { http_connections: 4, [closed('limit')]: 0 })
+
+    for (const longest of [unused, unfinished, used]) {
+      const next = client(t, port)
+      next.socket.write(GET)
+      await until(() => next.text.endsWith('"ok"}'))
+      await until(() => longest.isClosed)
+    }
+    t.match(await scrape(app), { http_connections: 4, [closed('limit')]: 3 })
+    gate.resolve('done')
+    await until(() => slow.text.endsWith('done'))
+    t.match(lines, [{ reason: 'limit', count: 1, address: '127.0.0.1', maxConnections: 4 }])
+  },
+)
+
+t.test('where a request is under way on every connection, a new one is closed', async (t) => {
+  const app = build(t, { MAX_CONNECTIONS: '2' })
+  const gate = Promise.withResolvers<string>()
+  app.get('/slow', () => gate.promise)
+  const port = await listen(app)
+  const slow = [client(t, port), client(t, port)]
+  for (const { socket } of slow) socket.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
+  await until(() => app.connections.replies().length === 2)
+  t.equal(await exchange(port), '')
+  t.match(await scrape(app), { http_connections: 2, [closed('limit')]: 1 })
+  gate.resolve('done')
+  for (const one of slow) await until(() => one.text.endsWith('done'))
+})
+
+t.test('a connection that is idle for too long is closed, and counted as idle', async (t) => {
+  const app = build(t)
+  Object.assign(app.server, { keepAliveTimeout: 20, keepAliveTimeoutBuffer: 0 })
+  await exchange(await listen(app), GET)
+  t.match(await scrape(app), { http_connections: 0, [closed('idle')]: 1, [closed('timeout')]: 0 })
+})
+
+t.test('a connection on which a request stalls is closed, and counted as timed out', async (t) => {
+  const app = build(t)
+  app.server.setTimeout(20)
+  const port = await listen(app)
+  await exchange(port, 'PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf')
+  t.match(await scrape(app), { http_connections: 0, [closed('idle')]: 0, [closed('timeout')]: 1 })
+})
+
 t.test(
   'requests that wait are bounded over all connections: one more, and its connection is closed',
   async (t) => {
@@ -159,6 +242,7 @@ t.test(
     const sockets = Array.from({ length: 10 }, () => connect(port, '127.0.0.1').on('error', () => {}))
     for (const socket of sockets) socket.resume().write(flood)
     await Promise.race(sockets.map((socket) => once(socket, 'close')))
+    t.ok(app.connections.closed.limit > 0)
     t.equal((await send({ port, path: '/livez' })).statusCode, 200)
     for (const socket of sockets) socket.destroy()
     await until(() => app.connections.replies().length === 0)

@@ -91,7 +91,9 @@ t.test('a fresh process shows the known series at zero', async (t) => {
     for (const outcome of names)
       t.equal(series[`storage_operations_total{operation="${operation}",outcome="${outcome}"}`], 0)
   }
-  t.match(series, { storage_objects: 0, storage_bytes: 0, http_requests_in_flight: 0 })
+  for (const reason of ['limit', 'idle', 'timeout'])
+    t.equal(series[`http_connections_closed_total{reason="${reason}"}`], 0)
+  t.match(series, { storage_objects: 0, storage_bytes: 0, http_requests_in_flight: 0, http_connections: 0 })
 })
 
 t.test('the build is told apart by version, revision, Node.js and engine', async (t) => {

@@ -115,6 +115,8 @@ t.test('a request that does not arrive in time is 408, and is not acted on if th
   const series = await scrape(app)
   t.equal(series[rejectionCount('timeout')], 1, 'nor is a connection that was never used')
   t.equal(series[requestCount('PUT', '/api/buckets/:id', 408)], 1)
+  t.equal(series['http_connections_closed_total{reason="timeout"}'], 2)
+  t.equal(series['http_connections_closed_total{reason="idle"}'], 1)
   t.match(series, { http_requests_in_flight: 0, storage_objects: 1 })
   t.equal((await send({ port, path: '/api/buckets/victim' })).statusCode, 200)
   t.equal((await send({ port, path: '/api/buckets/a' })).statusCode, 404)
