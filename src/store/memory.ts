@@ -117,14 +117,16 @@ export class MemoryStore implements Store {
   readonly #readers = new Map<MemoryObject, number>()
   readonly #limitBytes: number
   readonly #heapLimitBytes: number
-  readonly #sweeping: NodeJS.Timeout
+  readonly #timer: NodeJS.Timeout
+  #isSweeping = false
   #usedBytes = 0
   #usedHeapBytes = 0
 
   constructor({ limitBytes, heapLimitBytes = getHeapStatistics().heap_size_limit / 4 }: MemoryStoreOptions) {
     this.#limitBytes = limitBytes
     this.#heapLimitBytes = heapLimitBytes
-    this.#sweeping = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS).unref()
+    // A sweep of much takes longer than the interval.
+    this.#timer = setInterval(() => this.#isSweeping || this.#sweep(), SWEEP_INTERVAL_MS).unref()
   }
 
   get(id: string): RetrievedObject | undefined {
@@ -230,7 +232,7 @@ export class MemoryStore implements Store {
   }
 
   close(): void {
-    clearInterval(this.#sweeping)
+    clearInterval(this.#timer)
     this.#objects.clear()
     this.#ids.clear()
     this.#mortals.clear()
@@ -259,14 +261,21 @@ export class MemoryStore implements Store {
     return true
   }
 
-  /** Removes the objects whose life has ended, in steps. */
+  /** Removes the objects whose life has ended, one step in each turn of the event loop. */
   #sweep(): void {
+    this.#isSweeping = this.#sweepStep()
+    if (this.#isSweeping) setImmediate(() => this.#sweep())
+  }
+
+  /** Returns whether there may be more to remove. */
+  #sweepStep(): boolean {
     const deadline = performance.now() + STEP_MS
     let first = this.#mortals.minKey()
     while (first !== undefined && hasExpired(first)) {
-      if (performance.now() > deadline) return void setImmediate(() => this.#sweep())
+      if (performance.now() > deadline) return true
       this.#remove(first)
       first = this.#mortals.minKey()
     }
+    return false
   }
 }

@@ -1,4 +1,6 @@
 import { execFileSync } from 'node:child_process'
+import { mock } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { MemoryStore } from '../../src/store/memory.ts'
 import { stopClock, until } from '../helper.ts'
@@ -111,6 +113,29 @@ t.test('objects that expire together are swept in steps, between which others ha
   })
   t.ok(turns > 0, `${turns} turns of others`)
   t.equal(store.stats().bytes, 0)
+})
+
+t.test('a sweep that takes longer than the interval is one step in each turn all the same', async (t) => {
+  mock.timers.enable({ apis: ['setInterval'] })
+  t.after(() => mock.timers.reset())
+  const clock = stopClock(t)
+  const store = new MemoryStore({ limitBytes: 1e9 })
+  t.after(() => store.close())
+  const expires = Math.ceil(clock.now / 1000) + 60
+  for (let i = 0; i < 100; i++) store.put(`${i}`, { bytes: Buffer.alloc(0), etag: '""', expires })
+  clock.now = expires * 1000
+  // A millisecond passes at each look at the time: a step removes one object.
+  let now = 0
+  t.intercept(performance, 'now', { value: () => now++ })
+
+  mock.timers.tick(5000)
+  for (let left = 99; left > 0; left--) {
+    t.equal(store.stats().objects, left)
+    mock.timers.tick(1000)
+    t.equal(store.stats().objects, left, 'no other step in the same turn')
+    await setImmediate()
+  }
+  t.equal(store.stats().objects, 0)
 })
 
 t.test("ids and bookkeeping have a limit of their own, V8's heap, and give it back", async (t) => {
