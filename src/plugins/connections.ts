@@ -107,6 +107,7 @@ function createConnections(maxConnections: number, onLimit: (socket: Socket) => 
     }
     socket.once('close', () => {
       abort(socket, statusWithoutClient(connection.current))
+      forget(connection)
       connections.delete(socket)
     })
     return connection
@@ -137,7 +138,7 @@ function createConnections(maxConnections: number, onLimit: (socket: Socket) => 
   function whenIdle(socket: Socket, start: () => void, request?: WaitingRequest): void {
     const connection = connections.get(socket)
     if (connection?.closing) return
-    if (connection?.current === undefined) {
+    if (connection?.current === undefined && !connection?.waiting.length) {
       start()
     } else if (waiting === MAX_WAITING) {
       cut(socket, 'limit')
@@ -147,6 +148,15 @@ function createConnections(maxConnections: number, onLimit: (socket: Socket) => 
       stopReading(socket)
       connection.waiting.push({ start, request })
     }
+  }
+
+  /** Begins what waits next, or finds that it has been dropped. */
+  function startNext(socket: Socket, connection: Connection): void {
+    const next = connection.waiting.shift()
+    if (next === undefined) return void rest(socket)
+    waiting--
+    if (connection.waiting.length === 0) startReading(socket)
+    next.start()
   }
 
   return {
@@ -213,11 +223,9 @@ function createConnections(maxConnections: number, onLimit: (socket: Socket) => 
       const connection = connections.get(socket)
       if (connection === undefined) return
       connection.current = undefined
-      const next = connection.waiting.shift()
-      if (next === undefined) return void rest(socket)
-      waiting--
-      if (connection.waiting.length === 0) startReading(socket)
-      next.start()
+      if (connection.waiting.length === 0) rest(socket)
+      // Not before everybody else's turn: a client that pipelines would keep the event loop to itself.
+      else setImmediate(() => startNext(socket, connection))
     },
 
     /** Ends the connection's current request as one that the application does not answer. */

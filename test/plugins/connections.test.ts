@@ -1,9 +1,12 @@
 import { once } from 'node:events'
 import { connect, Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
 import { build, exchange, listen, scrape, send, until } from '../helper.ts'
+
+/** What the plugin looks at of a request that is complete. */
+const reply = { request: { raw: { complete: true } } } as FastifyReply
 
 t.test('pipelined requests on one connection act in order', async (t) => {
   const app = build(t)
@@ -43,6 +46,28 @@ t.test('a request waits for the one before it, even if that one takes its time',
   )
   t.strictSame(order, ['slow begins', 'slow ends', 'fast'])
 })
+
+t.test(
+  'one request of a connection begins in each turn of the event loop, however many are pipelined',
+  async (t) => {
+    const app = build(t)
+    let begun = 0
+    let most = 0
+    app.get('/counted', () => {
+      most = Math.max(most, ++begun)
+      setImmediate().then(() => {
+        begun = 0
+      })
+      return 'counted'
+    })
+    const requests = 'GET /counted HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(50)
+    await exchange(
+      await listen(app),
+      `${requests}GET /counted HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`,
+    )
+    t.equal(most, 1)
+  },
+)
 
 t.test('garbage after a request is refused after its answer, which is not lost', async (t) => {
   const app = build(t)
@@ -142,10 +167,33 @@ t.test('on a connection that has gone or is going nothing is acted on', async (t
   t.strictSame(app.connections.replies(), [])
 
   const closing = new Socket()
-  app.connections.enter(closing, { request: { raw: { complete: true } } } as FastifyReply, () => {})
+  app.connections.enter(closing, reply, () => {})
   closing.destroySoon()
   app.connections.leave(closing)
   app.connections.whenIdle(closing, () => t.fail('acted on'))
+
+  const between = new Socket()
+  app.connections.enter(between, reply, () => {})
+  app.connections.enter(between, reply, () => t.fail('acted on'))
+  app.connections.leave(between)
+  await once(between.destroy(), 'close')
+  await setImmediate()
+})
+
+t.test('what arrives between two requests that were pipelined waits for the second', async (t) => {
+  const app = build(t)
+  await app.ready()
+  const socket = new Socket()
+  const order: string[] = []
+  for (const name of ['first', 'second']) app.connections.enter(socket, reply, () => order.push(name))
+  app.connections.leave(socket)
+  app.connections.enter(socket, reply, () => order.push('third'))
+  t.strictSame(order, ['first'])
+  await setImmediate()
+  t.strictSame(order, ['first', 'second'])
+  app.connections.leave(socket)
+  await setImmediate()
+  t.strictSame(order, ['first', 'second', 'third'])
 })
 
 /** A connection, and what it has received. */
