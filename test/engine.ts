@@ -1,7 +1,7 @@
 /** The engine that a contract is tested with: the memory, unless {@link useEngine} has named another. */
-import { execFileSync } from 'node:child_process'
 import type { Test } from 'tap'
 import { type App, build as buildApp } from './helper.ts'
+import { runSync } from './process.ts'
 import type { Server } from './redis.ts'
 
 let url = 'memory:'
@@ -20,6 +20,6 @@ export const nothingStored = () => ({ storage_objects: 0, ...(!isRemote() && { s
 
 /** Builds an application on the engine, with nothing stored. */
 export function build(t: Test, env: NodeJS.ProcessEnv = {}, lines: Record<string, unknown>[] = []): App {
-  for (const { port } of servers) execFileSync('redis-cli', ['-p', `${port}`, 'flushall'])
+  for (const { port } of servers) runSync('redis-cli', '-p', `${port}`, 'flushall')
   return buildApp(t, { STORAGE_URL: url, ...env }, lines)
 }

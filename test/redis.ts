@@ -1,33 +1,15 @@
 /** Real servers for tests: Redis, or a cluster of three of them. */
-import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import { until } from './helper.ts'
+import { freePorts, lacking, outputOf, start, stop, temporaryDirectory } from './process.ts'
 
-/**
- * Whether there is a redis-server to test with. Without one the tests say so and pass, but for where all of them have
- * to run.
- */
+/** Whether the file of tests has a redis-server to run with. Without one it says so and passes; in CI it fails. */
 export function hasRedis(t: Test): boolean {
-  if (spawnSync('redis-server', ['--version']).error === undefined) return true
-  if (process.env.CI === undefined) t.comment('skipped: no redis-server')
-  else t.fail('no redis-server')
-  return false
-}
-
-/** Ports of the loopback interface that nobody listens on. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  return ports
+  const missing = lacking('redis-server')
+  if (missing) t.plan(0, `skipped: ${missing}`)
+  return !missing
 }
 
 export interface Server {
@@ -45,59 +27,47 @@ export interface Server {
 /** Starts a redis-server on a free port, which ends with the test. */
 export async function startRedis(t: Test, args: string[] = [], cli: string[] = []): Promise<Server> {
   const [port = 0] = await freePorts(1)
-  const dir = mkdtempSync(join(tmpdir(), 'storage-api-redis-'))
+  const directory = temporaryDirectory('storage-api-redis')
   let child: ChildProcess | undefined
   const server: Server = {
     port,
     url: `redis://127.0.0.1:${port}`,
     async start() {
-      const fixed = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', dir]
-      child = spawn('redis-server', [...fixed, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+      const fixed = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', directory.path]
+      child = start(['redis-server', ...fixed, ...args])
       for await (const line of createInterface(child.stdout as NodeJS.ReadableStream)) {
         if (line.includes('Ready to accept connections')) return child.stdout?.resume() && undefined
       }
       throw new Error('redis-server has not started')
     },
     async kill() {
-      if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
-      const exit = once(child, 'exit')
-      child.kill('SIGKILL')
-      await exit
+      if (child !== undefined) await stop(child)
     },
     signal: (signal) => void child?.kill(signal),
     async ask(...command) {
-      const { stdout } = await promisify(execFile)('redis-cli', ['-p', `${port}`, ...cli, ...command])
-      return stdout.trim()
+      return (await outputOf(['redis-cli', '-p', `${port}`, ...cli, ...command])).trim()
     },
   }
   t.after(async () => {
     await server.kill()
-    rmSync(dir, { recursive: true, force: true })
+    directory.remove()
   })
   await server.start()
   return server
 }
 
 /** A directory with a certificate for 127.0.0.1, the authority that has signed it, and another one: made by openssl. */
-export function certificates(t: Test): string {
+export async function certificates(t: Test): Promise<string> {
   const dir = t.testdir({ 'san.cnf': 'subjectAltName=IP:127.0.0.1' })
-  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' })
+  const openssl = (...args: string[]) => outputOf(['openssl', ...args], { cwd: dir })
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  for (const authority of ['ca', 'other'])
-    openssl(
-      'req',
-      '-x509',
-      ...key,
-      '-subj',
-      `/CN=${authority}`,
-      '-keyout',
-      `${authority}.key`,
-      '-out',
-      `${authority}.crt`,
-    )
-  openssl('req', ...key, '-subj', '/CN=localhost', '-keyout', 'server.key', '-out', 'server.csr')
+  for (const name of ['ca', 'other']) {
+    const files = ['-keyout', `${name}.key`, '-out', `${name}.crt`]
+    await openssl('req', '-x509', ...key, '-subj', `/CN=${name}`, ...files)
+  }
+  await openssl('req', ...key, '-subj', '/CN=localhost', '-keyout', 'server.key', '-out', 'server.csr')
   const signing = ['-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', 'san.cnf']
-  openssl('x509', '-req', '-in', 'server.csr', ...signing, '-out', 'server.crt')
+  await openssl('x509', '-req', '-in', 'server.csr', ...signing, '-out', 'server.crt')
   return dir
 }
 

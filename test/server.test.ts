@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { type ClientRequest, createServer, request } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
@@ -7,18 +6,20 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { send, until } from './helper.ts'
+import { start as startProgram, stop } from './process.ts'
 
 /** A log line of the process, or what it says before it has a logger. */
 type Line = Record<string, unknown> & { msg?: string }
 
 /** Starts the service as a process, on a free port, and stops it after the test. */
-function start(t: Test, env: NodeJS.ProcessEnv = {}, args: string[] = [], maxFiles = 1000) {
+function start(t: Test, env: Record<string, string> = {}, args: string[] = [], maxFiles = 1000) {
   const command = `ulimit -n ${maxFiles} && exec "$0" "$@"`
-  const child: ChildProcess = spawn('sh', ['-c', command, process.execPath, ...args, 'src/server.ts'], {
-    env: { ...process.env, HOST: '127.0.0.1', PORT: '0', ...env },
+  const child = startProgram(['sh', '-c', command, process.execPath, ...args, 'src/server.ts'], {
+    env: { HOST: '127.0.0.1', PORT: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    isCovered: true,
   })
-  t.after(() => child.kill('SIGKILL'))
+  t.after(() => stop(child))
   const lines: Line[] = []
   if (child.stdout === null || child.stderr === null) throw new Error('no pipes')
   createInterface(child.stdout).on('line', (line) => lines.push(JSON.parse(line)))
@@ -89,16 +90,22 @@ t.test('requests are logged at debug only, and tokens never', async (t) => {
   t.match(await service.exit, { code: 0 })
 })
 
-t.test('SIGTERM: not ready, drain, finish what is under way, exit 0', async (t) => {
+t.test('while it drains it is not ready, and still accepts connections', async (t) => {
+  const service = start(t, { DRAIN_SECONDS: '3600' })
+  const port = await service.port()
+  service.child.kill('SIGTERM')
+  await service.logged('draining')
+  const { statusCode, headers } = await send({ port, path: '/readyz' })
+  t.equal(statusCode, 503)
+  t.equal(headers.connection, 'close')
+})
+
+t.test('SIGTERM: drain, stop listening, finish what is under way, exit 0', async (t) => {
   const service = start(t, { DRAIN_SECONDS: '1' })
   const port = await service.port()
   const upload = await beginUpload(port)
   const signalled = performance.now()
   service.child.kill('SIGTERM')
-  await service.logged('draining')
-  const readiness = await send({ port, path: '/readyz' })
-  t.equal(readiness.statusCode, 503, 'it still accepts connections')
-  t.equal(readiness.headers.connection, 'close')
   await until(() =>
     send({ port, path: '/livez' }).then(
       () => false,
@@ -131,7 +138,7 @@ t.test('an error that nobody caught is logged and ends the process with 1, witho
 })
 
 t.test('a wrong setting stops the start with one line, and not with 0', async (t) => {
-  const cases: [NodeJS.ProcessEnv, string][] = [
+  const cases: [Record<string, string>, string][] = [
     [{ PORT: 'abc' }, 'PORT must be an integer from 0 to 65535, not "abc"\n'],
     [
       { MAX_OBJECT_BYTES: '-1' },
@@ -152,7 +159,7 @@ t.test('an address that cannot be listened on stops the start with one line, and
   await once(other, 'listening')
   const { port } = other.address() as AddressInfo
   const noAddress = 'HOST must be an address of this machine or a name of one, not'
-  const cases: [NodeJS.ProcessEnv, string | RegExp][] = [
+  const cases: [Record<string, string>, string | RegExp][] = [
     [{ PORT: `${port}` }, `PORT must be a free port, not ${port}: another process listens on it\n`],
     [{ HOST: '192.0.2.1' }, `${noAddress} "192.0.2.1"\n`],
     [{ HOST: 'host.invalid' }, `${noAddress} "host.invalid"\n`],

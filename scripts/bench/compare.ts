@@ -1,10 +1,10 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { type Directory, freePorts, stop } from '../../test/process.ts'
 import type { Contender } from './contenders.ts'
 import type { Load, Task } from './load.ts'
-import { cpuMicroseconds, freePort, isPinned, listening, start, stop } from './process.ts'
+import { cpuMicroseconds, isPinned, listening, start } from './process.ts'
 import type { WorkloadName } from './workloads.ts'
 
 /** What one contender did in one round. */
@@ -38,12 +38,12 @@ interface Running {
   readonly contender: Contender
   readonly port: number
   readonly child: ChildProcess
-  readonly directory: string | undefined
+  readonly directory: Directory | undefined
 }
 
 /** Starts a contender; undefined where the machine does not have it. */
 export async function run(name: string, contender: Contender): Promise<Running | undefined> {
-  const port = await freePort()
+  const [port = 0] = await freePorts(1)
   const command = contender.command(port)
   if (command === undefined) return undefined
   const child = start(command, 'measured')
@@ -111,7 +111,7 @@ async function addRounds(comparison: Comparison, workload: WorkloadName, options
     }
   } finally {
     await Promise.all(all.map(({ child }) => stop(child)))
-    for (const { directory } of all) if (directory !== undefined) rmSync(directory, { recursive: true })
+    for (const { directory } of all) directory?.remove()
   }
 }
 

@@ -1,8 +1,7 @@
 /** What is measured, and what it is measured beside. */
-import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { hasProgram, temporaryDirectory } from '../../test/process.ts'
 import type { Command } from './process.ts'
 import type { PATHS, WorkloadName } from './workloads.ts'
 
@@ -18,7 +17,6 @@ export interface Contender {
 const REDIS = { host: '127.0.0.1', port: 6379 }
 
 const file = (name: string) => join(import.meta.dirname, 'contenders', name)
-const has = (command: string) => spawnSync('sh', ['-c', `command -v ${command}`]).status === 0
 
 /** The image's variables. */
 const IMAGE = { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: `${128 * 1024}` }
@@ -40,29 +38,30 @@ function script(name: string, env: Record<string, string> = {}) {
 
 /** WebDAV on a file system in memory, by one process as everybody else. */
 function nginx(port: number): Command | undefined {
-  if (!has('nginx')) return undefined
-  const directory = mkdtempSync('/dev/shm/bench-nginx-')
-  mkdirSync(join(directory, 'api/buckets'), { recursive: true })
+  if (!hasProgram('nginx')) return undefined
+  const directory = temporaryDirectory('bench-nginx', '/dev/shm')
+  const { path } = directory
+  mkdirSync(join(path, 'api/buckets'), { recursive: true })
   const configuration = `
-    daemon off; master_process off; error_log stderr crit; pid ${directory}/pid; worker_rlimit_nofile 4096;
+    daemon off; master_process off; error_log stderr crit; pid ${path}/pid; worker_rlimit_nofile 4096;
     events {}
     http {
-      access_log off; keepalive_requests 1000000000; client_body_temp_path ${directory}/body;
+      access_log off; keepalive_requests 1000000000; client_body_temp_path ${path}/body;
       server {
         listen 127.0.0.1:${port};
-        root ${directory};
+        root ${path};
         location / { dav_methods PUT DELETE; client_body_buffer_size 128k; }
       }
     }`
-  writeFileSync(join(directory, 'nginx.conf'), configuration)
-  return { args: ['nginx', '-c', join(directory, 'nginx.conf')], directory }
+  writeFileSync(join(path, 'nginx.conf'), configuration)
+  return { args: ['nginx', '-c', join(path, 'nginx.conf')], directory }
 }
 
 /** As its package comes, but for the address and the log. */
 function webdis(port: number): Command | undefined {
-  if (!has('webdis')) return undefined
-  const directory = mkdtempSync(join(tmpdir(), 'bench-webdis-'))
-  const path = join(directory, 'webdis.json')
+  if (!hasProgram('webdis')) return undefined
+  const directory = temporaryDirectory('bench-webdis')
+  const path = join(directory.path, 'webdis.json')
   const configuration = {
     redis_host: REDIS.host,
     redis_port: REDIS.port,

@@ -4,9 +4,9 @@
  * begin so.
  */
 import { parseArgs } from 'node:util'
+import { stop } from '../../test/process.ts'
 import { load, run, WARM_UP_SECONDS } from './compare.ts'
 import { askProbe, probedStorageApi } from './probed.ts'
-import { stop } from './process.ts'
 import { writeSection } from './report.ts'
 import { WORKLOADS } from './workloads.ts'
 

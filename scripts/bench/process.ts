@@ -1,17 +1,18 @@
 /** Processes that are measured. */
-import { type ChildProcess, type StdioOptions, spawn, spawnSync } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type Directory, hasProgram, start as startProgram } from '../../test/process.ts'
 
 /** Where there are two cores and `taskset`, the measured have one of them and the load the other. */
-export const isPinned = availableParallelism() > 1 && spawnSync('taskset', ['--version']).error === undefined
+export const isPinned = availableParallelism() > 1 && hasProgram('taskset')
 
 const CORES = { measured: '0', load: '1' }
 
-/** What is started, and the variables that it has beside ours. */
+/** What is started, and its variables. */
 export interface Command {
   readonly args: string[]
   readonly env?: Record<string, string>
@@ -20,35 +21,20 @@ export interface Command {
   /** Whether it may use any core, although it is measured. */
   readonly isFree?: boolean
   /** What it needs and nobody else, to be removed after it. */
-  readonly directory?: string
+  readonly directory?: Directory
 }
 
 /** Starts a command on its core. Its standard output is to be read, or nothing is. The load gives way to all others. */
 export function start({ args, env, ipc = false, isFree }: Command, core: keyof typeof CORES): ChildProcess {
-  const [command = '', ...rest] = [
+  const command = [
     ...(core === 'load' ? ['nice', '-n', '19'] : []),
     ...(isPinned && !isFree ? ['taskset', '--cpu-list', CORES[core]] : []),
     ...args,
   ]
-  const stdio: StdioOptions = ['ignore', 'pipe', 'inherit', ...(ipc ? (['ipc'] as const) : [])]
-  return spawn(command, rest, { env: { ...process.env, ...env }, stdio })
-}
-
-/** Ends a process, and waits for that. */
-export async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const exit = once(child, 'exit')
-  child.kill('SIGKILL')
-  await exit
-}
-
-/** A port of this machine that nobody listens on. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await once(server.close(), 'close')
-  return port
+  return startProgram(command, {
+    env,
+    stdio: ['ignore', 'pipe', 'inherit', ...(ipc ? (['ipc'] as const) : [])],
+  })
 }
 
 /** Waits until a process listens on a port. */

@@ -5,9 +5,10 @@
  */
 import { Agent, METHODS, request } from 'node:http'
 import { parseArgs } from 'node:util'
+import { stop } from '../../test/process.ts'
 import { load, median, run } from './compare.ts'
 import { askProbe, probedStorageApi } from './probed.ts'
-import { cpuMicroseconds, stop } from './process.ts'
+import { cpuMicroseconds } from './process.ts'
 import { writeSection } from './report.ts'
 
 const { values: options } = parseArgs({ options: { write: { type: 'boolean', default: false } } })

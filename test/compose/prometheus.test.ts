@@ -1,9 +1,9 @@
-import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
 import { build, scrape } from '../helper.ts'
+import { lacking, run } from '../process.ts'
 
 const DIRECTORY = 'compose/prometheus'
 const RULE_FILES = ['rules.yml', 'alerts.yml'].map((file) => join(process.cwd(), DIRECTORY, file))
@@ -343,14 +343,13 @@ function promtoolTest({ name, series, minute, firing, description }: Case) {
   }
 }
 
-const hasPromtool = spawnSync('promtool', ['--version']).status === 0
-const skip = hasPromtool || process.env.CI !== undefined ? false : 'skipped: no promtool'
+const skip = lacking('promtool')
 
 t.test('promtool accepts the configuration and the rules', { skip }, async (t) => {
-  const check = (...args: string[]) => spawnSync('promtool', ['check', ...args], { encoding: 'utf8' })
-  const config = check('config', join(DIRECTORY, 'prometheus.yml'))
+  const check = (...args: string[]) => run(['promtool', 'check', ...args])
+  const config = await check('config', join(DIRECTORY, 'prometheus.yml'))
   t.equal(config.status, 0, config.stderr)
-  const rules = check('rules', '--lint=all', '--lint-fatal', ...RULE_FILES)
+  const rules = await check('rules', '--lint=all', '--lint-fatal', ...RULE_FILES)
   t.equal(rules.status, 0, rules.stdout + rules.stderr)
 })
 
@@ -359,7 +358,7 @@ for (const example of cases) {
     const file = join(t.testdir(), 'test.json')
     const test = promtoolTest(example)
     writeFileSync(file, JSON.stringify({ rule_files: RULE_FILES, evaluation_interval: '1m', tests: [test] }))
-    const { status, stdout, stderr } = spawnSync('promtool', ['test', 'rules', file], { encoding: 'utf8' })
+    const { status, stdout, stderr } = await run(['promtool', 'test', 'rules', file])
     t.equal(status, 0, stdout + stderr)
   })
 }

@@ -3,7 +3,6 @@ import t from 'tap'
 import { useEngine } from '../engine.ts'
 import { hasRedis, startCluster } from '../redis.ts'
 
-t.setTimeout(120_000)
 if (hasRedis(t)) {
   useEngine(await startCluster(t))
   process.env.OPERATIONS ??= '1500'
@@ -11,4 +10,3 @@ if (hasRedis(t)) {
   await import('./preconditions.test.ts')
   await import('./model.test.ts')
 }
-t.end()

@@ -3,7 +3,6 @@ import t from 'tap'
 import { useEngine } from '../engine.ts'
 import { hasRedis, startRedis } from '../redis.ts'
 
-t.setTimeout(120_000)
 if (hasRedis(t)) {
   const server = await startRedis(t)
   useEngine({ url: server.url, servers: [server] })
@@ -14,4 +13,3 @@ if (hasRedis(t)) {
   await import('./expiry.test.ts')
   await import('./model.test.ts')
 }
-t.end()

@@ -1,6 +1,5 @@
-import { execFile } from 'node:child_process'
-import { promisify } from 'node:util'
 import t from 'tap'
+import { outputOf } from '../process.ts'
 
 /**
  * The most processor time of a request, by that of bare Fastify in the same seconds. In five runs on a machine that others share
@@ -14,10 +13,9 @@ const BENCH = [
 ]
 
 t.test('a request costs no more of the processor than it did, by what it costs bare Fastify', async (t) => {
-  // Without the variables that tap has its processes load themselves into whatever Node.js they start.
-  const { stdout } = await promisify(execFile)('env', ['-i', `PATH=${process.env.PATH}`, ...BENCH])
+  const printed = await outputOf(BENCH)
   for (const [workload, limit] of Object.entries(LIMITS)) {
-    const table = stdout.slice(stdout.indexOf(`| ${workload} |`))
+    const table = printed.slice(printed.indexOf(`| ${workload} |`))
     const [, , , , ratio] = /\| bare Fastify .*/.exec(table)?.[0].split(' | ') ?? []
     t.ok(Number(ratio) < limit, `${workload}: ${ratio} times bare Fastify, at most ${limit}`)
   }

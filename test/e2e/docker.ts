@@ -1,30 +1,72 @@
-import { execFile } from 'node:child_process'
-import { promisify } from 'node:util'
+import { randomUUID } from 'node:crypto'
+import type { Test } from 'tap'
+import { guard, outputOf, run } from '../process.ts'
 
-const run = promisify(execFile)
+/** The name of a stack beside the one that a developer may have running. */
+const PROJECT = 'storage-api-e2e'
+
+/** Ports that are free. */
+const PORTS = { STORAGE_API_PORT: '0', PROMETHEUS_PORT: '0', GRAFANA_PORT: '0' }
 
 /** Runs docker, and returns what it prints. */
 export async function docker(...args: string[]): Promise<string> {
-  const { stdout } = await run('docker', args, { maxBuffer: 2 ** 30 })
-  return stdout.trim()
+  return (await outputOf(['docker', ...args])).trim()
 }
 
-/** Variables of a stack beside the one that a developer may have running: its own name, and free ports. */
-const ENV = {
-  ...process.env,
-  COMPOSE_PROJECT_NAME: 'storage-api-e2e',
-  STORAGE_API_PORT: '0',
-  PROMETHEUS_PORT: '0',
-  GRAFANA_PORT: '0',
+/** Runs docker compose on the repository's compose.yaml, with these variables and no others. */
+export async function compose(args: string[], env: Record<string, string> = {}): Promise<string> {
+  const command = ['docker', 'compose', '--project-name', PROJECT, ...args]
+  return (await outputOf(command, { env: { ...PORTS, ...env } })).trim()
 }
 
-/** Runs docker compose on the repository's compose.yaml, with these variables besides. */
-export async function compose(args: string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
-  const { stdout } = await run('docker', ['compose', ...args], {
-    env: { ...ENV, ...env },
-    maxBuffer: 2 ** 30,
+/** Has docker remove something when this process has ended: again and again, for a command may still be under way. */
+const guardDocker = (...args: string[]) =>
+  guard('sh', '-c', 'for attempt in 1 2 3; do docker "$@"; sleep 1; done', 'sh', ...args)
+
+/** Starts services of the stack, with nothing stored; removes the whole stack after the test. */
+export async function startStack(
+  t: Pick<Test, 'teardown'>,
+  services: string[],
+  env: Record<string, string> = {},
+  options: string[] = [],
+): Promise<void> {
+  const down = ['down', '--volumes', '--remove-orphans']
+  const release = guardDocker('compose', '--project-name', PROJECT, ...options, ...down)
+  t.teardown(async () => {
+    await compose([...options, ...down], env)
+    release()
   })
-  return stdout.trim()
+  await compose([...options, ...down], env)
+  await compose([...options, 'up', '--build', '--detach', '--wait', ...services], env)
+}
+
+/** A container, by its name. */
+export interface Container {
+  readonly name: string
+  remove(): Promise<void>
+}
+
+/** Starts a container; `docker run` has the arguments. */
+export async function startContainer(...args: string[]): Promise<Container> {
+  const name = `${PROJECT}-${randomUUID()}`
+  const release = guardDocker('rm', '--force', name)
+  await docker('run', '--detach', '--name', name, ...args)
+  return {
+    name,
+    async remove() {
+      await docker('rm', '--force', name)
+      release()
+    },
+  }
+}
+
+/** Runs a container to its end; `docker run` has the arguments. */
+export async function runContainer(...args: string[]) {
+  const name = `${PROJECT}-${randomUUID()}`
+  const release = guardDocker('rm', '--force', name)
+  const result = await run(['docker', 'run', '--rm', '--name', name, ...args])
+  release()
+  return result
 }
 
 /** Where a port of a service is published, as a URL. */

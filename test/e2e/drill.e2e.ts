@@ -1,8 +1,7 @@
-import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { promisify } from 'node:util'
 import t from 'tap'
-import { compose, published } from './docker.ts'
+import { outputOf } from '../process.ts'
+import { compose, published, startStack } from './docker.ts'
 import { eventually, query, type Sample } from './prometheus.ts'
 import { requireTool } from './require-tool.ts'
 
@@ -21,10 +20,9 @@ const queriesIn = (page: string) =>
   [...page.matchAll(/^```promql\n(.*?)^```/gms)].map(([, promql = '']) => promql)
 
 /** What the script prints when all its requests have been answered. */
-async function generateTraffic(env: NodeJS.ProcessEnv = {}): Promise<string> {
+async function generateTraffic(env: Record<string, string> = {}): Promise<string> {
   const BASE_URL = await published('storage_api', 5000)
-  const run = promisify(execFile)
-  return (await run('scripts/generate_traffic.sh', { env: { ...process.env, BASE_URL, ...env } })).stdout
+  return outputOf(['scripts/generate_traffic.sh'], { env: { BASE_URL, ...env } })
 }
 
 /** Alerts of the last minute that are not the machine's, as `name window state`. */
@@ -38,9 +36,7 @@ async function alerts(): Promise<string[]> {
 
 const isThere = (samples: Sample[]) => samples.length > 0
 
-await compose(['down', '--volumes', '--remove-orphans'])
-await compose(['up', '--build', '--detach', '--wait', ...SERVICES])
-t.after(() => compose(['down', '--volumes']))
+await startStack(t, SERVICES)
 const prometheus = await published('prometheus', 9090)
 
 await t.test('in ordinary traffic no alert is pending or firing', { timeout: 300_000 }, async (t) => {

@@ -1,10 +1,11 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { type AddressInfo, connect } from 'node:net'
 import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { REASONS, send, until } from '../helper.ts'
+import { start, stop } from '../process.ts'
 import { AnswerReader, STATUSES, seen } from './fuzz-answers.ts'
 import { type Conversation, conversations } from './fuzz-requests.ts'
 
@@ -54,9 +55,8 @@ const CATALOGUE = [
 ].map((series) => new RegExp(`^${series.replaceAll('{', '\\{').replaceAll('}', '\\}')}$`))
 
 /** The service as a process, run as in a container of 512 MB, on a free port. */
-const child = spawn(process.execPath, ['--max-old-space-size=384', '--expose-gc', 'src/server.ts'], {
+const child = start([process.execPath, '--max-old-space-size=384', '--expose-gc', 'src/server.ts'], {
   env: {
-    ...process.env,
     ...{ NODE_ENV: 'production', MALLOC_ARENA_MAX: '1', REVISION: '' },
     ...{ HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', DRAIN_SECONDS: '0' },
     ...{ MAX_OBJECT_BYTES: `${MAX_OBJECT_BYTES}`, MAX_STORE_BYTES: `${MAX_STORE_BYTES}` },
@@ -67,8 +67,8 @@ const isRunning = () => child.exitCode === null && child.signalCode === null
 
 /** Its log, and what it says on stderr. */
 const lines: string[] = []
-createInterface(child.stdout).on('line', (line) => lines.push(line))
-createInterface(child.stderr).on('line', (line) => lines.push(line))
+createInterface(child.stdout as Readable).on('line', (line) => lines.push(line))
+createInterface(child.stderr as Readable).on('line', (line) => lines.push(line))
 await until(() => lines.length > 0)
 const { port } = JSON.parse(lines[0] as string).address as AddressInfo
 
@@ -219,7 +219,7 @@ t.test('objects are listed, deleted, stored and read as before', async (t) => {
 })
 
 t.test('the process ends when it is told to', async (t) => {
-  t.after(() => child.kill('SIGKILL'))
+  t.after(() => stop(child))
   child.kill('SIGTERM')
   t.strictSame(await once(child, 'close'), [0, null])
 })

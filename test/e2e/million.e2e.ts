@@ -1,6 +1,5 @@
-import { execFile } from 'node:child_process'
-import { promisify } from 'node:util'
 import t from 'tap'
+import { outputOf } from '../process.ts'
 
 /** The delays of the event loop in each, in milliseconds. */
 const LIMITS_MS = { listing: 10, sweep: 20 }
@@ -12,11 +11,8 @@ for (const [name, limitMs] of Object.entries(LIMITS_MS)) {
   t.test(`the ${name} of a million objects holds the event loop for less than ${limitMs} ms`, async (t) => {
     let best = Number.POSITIVE_INFINITY
     for (let run = 0; run < RUNS && best >= limitMs; run++) {
-      const args = ['--expose-gc', 'test/store/measure.ts', name]
-      const { stdout } = await promisify(execFile)(process.execPath, args, {
-        env: { PATH: process.env.PATH },
-      })
-      const { longestDelayMs, p99DelayMs } = JSON.parse(stdout)
+      const measuring = [process.execPath, '--expose-gc', 'scripts/bench/measure.ts', name]
+      const { longestDelayMs, p99DelayMs } = JSON.parse(await outputOf(measuring))
       t.comment(`99 % below ${p99DelayMs} ms, longest ${longestDelayMs} ms`)
       best = Math.min(best, p99DelayMs)
     }

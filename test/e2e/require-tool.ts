@@ -1,9 +1,9 @@
-import { spawnSync } from 'node:child_process'
 import t from 'tap'
+import { runSync } from '../process.ts'
 
 /** Skips the file, and says why, where a tool is missing; in CI that is a failure. */
 export function requireTool(tool: string, ...args: string[]): void {
-  const { status } = spawnSync(tool, args)
+  const { status } = runSync(tool, ...args)
   if (status === 0) return
   if (process.env.CI !== undefined) throw new Error(`CI needs ${tool}`)
   t.plan(0, `skipped: no ${tool}`)

@@ -1,11 +1,13 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { until } from '../helper.ts'
-import { compose, docker } from './docker.ts'
+import { start as startProgram, stop } from '../process.ts'
+import { type Container, compose, docker, startContainer } from './docker.ts'
 import { requireTool } from './require-tool.ts'
 
 requireTool('docker', 'compose', 'version')
@@ -21,7 +23,7 @@ const { services } = JSON.parse(await compose(['config', '--format', 'json']))
 
 /** A pod, as the Service sees it. */
 interface Backend {
-  id: string
+  container: Container
   host: string
   isReady: boolean
   connections: number
@@ -30,13 +32,13 @@ const backends = new Set<Backend>()
 
 /** Starts a container of the service, to which no connection goes until a probe has found it ready. */
 async function start(): Promise<Backend> {
-  const id = await docker(
-    ...['run', '--detach', '--memory', '512m', '--env', `DRAIN_SECONDS=${DRAIN_SECONDS}`],
+  const container = await startContainer(
+    ...['--memory', '512m', '--env', `DRAIN_SECONDS=${DRAIN_SECONDS}`],
     services.storage_api.image,
   )
-  const [{ NetworkSettings }] = JSON.parse(await docker('inspect', id))
+  const [{ NetworkSettings }] = JSON.parse(await docker('inspect', container.name))
   const [network] = Object.values<{ IPAddress: string }>(NetworkSettings.Networks)
-  const backend = { id, host: network?.IPAddress as string, isReady: false, connections: 0 }
+  const backend = { container, host: network?.IPAddress as string, isReady: false, connections: 0 }
   backends.add(backend)
   return backend
 }
@@ -71,7 +73,7 @@ const probing = setInterval(() => {
 t.teardown(async () => {
   clearInterval(probing)
   service.close()
-  for (const { id } of backends) await docker('rm', '--force', id)
+  for (const { container } of backends) await container.remove()
 })
 
 t.test(`no request fails in ${ROLLOUTS} rollouts under 64 connections`, async (t) => {
@@ -79,30 +81,26 @@ t.test(`no request fails in ${ROLLOUTS} rollouts under 64 connections`, async (t
   await until(() => old.isReady)
 
   const { port } = service.address() as AddressInfo
-  const load = spawn(process.execPath, [join(import.meta.dirname, 'load.ts'), `${port}`, `${MAX_SECONDS}`])
-  let printed = ''
-  load.stdout.on('data', (chunk) => {
-    printed += chunk
-  })
-  load.stderr.pipe(process.stderr)
-  const finished = once(load, 'close')
+  const program = join(import.meta.dirname, 'load.ts')
+  const load = startProgram([process.execPath, program, `${port}`, `${MAX_SECONDS}`])
+  t.after(() => stop(load))
+  const printed = text(load.stdout as Readable)
   await until(() => old.connections >= 64)
 
   for (let rollout = 1; rollout <= ROLLOUTS; rollout++) {
     const next = await start()
     await until(() => next.isReady)
-    await docker('kill', '--signal', 'TERM', old.id)
-    t.equal(await docker('wait', old.id), '0', `the old one of rollout ${rollout} ends with 0`)
-    await docker('rm', old.id)
+    await docker('kill', '--signal', 'TERM', old.container.name)
+    const status = await docker('wait', old.container.name)
+    t.equal(status, '0', `the old one of rollout ${rollout} ends with 0`)
+    await old.container.remove()
     backends.delete(old)
     t.ok(next.connections >= 64, `${next.connections} connections to the new one`)
     old = next
   }
   await sleep(PROBE_INTERVAL_MS)
   load.kill('SIGTERM')
-  await finished
-
-  const result = JSON.parse(printed.split('\n')[1] as string)
+  const result = JSON.parse((await printed).split('\n')[1] as string)
   t.strictSame(result.lost, [])
   t.equal(result.refused, 0)
   // What the old process kept is gone: 404, and 201 for what it had.

@@ -1,15 +1,16 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { freePort } from '../../scripts/bench/process.ts'
 import { parsePage } from '../helper.ts'
+import { freePorts } from '../process.ts'
 import type { Target } from './clients.ts'
-import { compose, docker } from './docker.ts'
+import { compose, docker, startContainer } from './docker.ts'
 
 /** The service in a container of its own, on the loopback interface. */
 export interface Service {
   readonly container: string
   readonly target: Target
+  remove(): Promise<void>
 }
 
 /**
@@ -19,16 +20,17 @@ export interface Service {
 export async function startService(env: Record<string, string>, ...args: string[]): Promise<Service> {
   await compose(['build', 'storage_api'])
   const { services } = JSON.parse(await compose(['config', '--format', 'json']))
-  const target = { host: '127.0.0.1', port: await freePort() }
+  const [port = 0] = await freePorts(1)
+  const target = { host: '127.0.0.1', port }
   const variables = { HOST: target.host, PORT: `${target.port}`, ...env }
-  const container = await docker(
-    ...['run', '--detach', '--network', 'host', '--memory', '512m', '--memory-swap', '512m', ...args],
+  const { name: container, remove } = await startContainer(
+    ...['--network', 'host', '--memory', '512m', '--memory-swap', '512m', ...args],
     ...Object.entries(variables).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
     services.storage_api.image,
   )
   for (let attempt = 0; attempt < 300; attempt++) {
     const { ok } = await fetch(`http://127.0.0.1:${target.port}/readyz`).catch(() => ({ ok: false }))
-    if (ok) return { container, target }
+    if (ok) return { container, target, remove }
     await sleep(100)
   }
   throw new Error(`not ready within 30 seconds: ${await docker('logs', container)}`)
@@ -48,7 +50,7 @@ export async function peakMemory({ container }: Service): Promise<number> {
 /** Starts the service as {@link startService} does, and removes it after the test. */
 export async function start(t: Test, env: Record<string, string>, ...args: string[]): Promise<Service> {
   const service = await startService({ DRAIN_SECONDS: '0', ...env }, ...args)
-  t.after(() => docker('rm', '--force', service.container))
+  t.after(() => service.remove())
   return service
 }
 

@@ -139,7 +139,7 @@ try {
   const [{ State, RestartCount }] = JSON.parse(await docker('inspect', service.container))
   check(State.Running && !State.OOMKilled && RestartCount === 0, 'not the same process')
 } finally {
-  await docker('rm', '--force', service.container)
+  await service.remove()
 }
 console.log(problems.length === 0 ? 'nothing lost, nothing grown' : `${problems.length} problems`)
 process.exit(problems.length === 0 ? 0 : 1)

@@ -1,9 +1,8 @@
-import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { compose, docker, published } from './docker.ts'
+import { parsePage, requestCount, until } from '../helper.ts'
+import { run } from '../process.ts'
+import { compose, docker, published, runContainer, startContainer, startStack } from './docker.ts'
 import { eventually, query, type Sample } from './prometheus.ts'
 import { requireTool } from './require-tool.ts'
 
@@ -13,13 +12,7 @@ requireTool('promtool', '--version')
 const NODE_IMAGE = 'node:26-trixie-slim'
 const BASE_IMAGE = 'gcr.io/distroless/nodejs26-debian13:nonroot'
 
-await compose(['down', '--volumes', '--remove-orphans'])
-await compose(['build', 'storage_api'])
-await compose(['up', '--detach', '--wait', 'storage_api', 'prometheus'], {
-  DRAIN_SECONDS: '3',
-  LOG_LEVEL: 'debug',
-})
-t.after(() => compose(['down', '--volumes']))
+await startStack(t, ['storage_api', 'prometheus'], { DRAIN_SECONDS: '3', LOG_LEVEL: 'debug' })
 
 const container = await compose(['ps', '--quiet', 'storage_api'])
 const [inspected] = JSON.parse(await docker('inspect', container))
@@ -42,22 +35,16 @@ t.test('an idle service is small: below 90 MB resident', async (t) => {
 t.test('the service listens within 1 second of its start, the median of three', async (t) => {
   const milliseconds: number[] = []
   for (let start = 0; start < 3; start++) {
-    const id = await docker(
-      'run',
-      '--detach',
-      '--memory',
-      '512m',
-      '--env',
-      'DRAIN_SECONDS=0',
-      inspected.Image,
+    const { name, remove } = await startContainer(
+      ...['--memory', '512m', '--env', 'DRAIN_SECONDS=0', inspected.Image],
     )
     const listening = await eventually(
-      () => docker('logs', id),
+      () => docker('logs', name),
       (logs) => logs.includes('"listening"'),
     )
-    const started = Date.parse(await docker('inspect', '--format', '{{.State.StartedAt}}', id))
+    const started = Date.parse(await docker('inspect', '--format', '{{.State.StartedAt}}', name))
     milliseconds.push(JSON.parse(listening).time - started)
-    await docker('rm', '--force', id)
+    await remove()
   }
   const [, median] = milliseconds.sort((a, b) => a - b)
   t.ok((median as number) < 1000, `${milliseconds} ms`)
@@ -143,7 +130,7 @@ t.test('the whole file is valid with nothing set, every service hardened, every 
 })
 
 t.test('Grafana has an administrator only when a password was given', async (t) => {
-  const environment = async (env: NodeJS.ProcessEnv) =>
+  const environment = async (env: Record<string, string>) =>
     JSON.parse(await compose(['config', '--format', 'json'], env)).services.grafana.environment
   t.match(await environment({}), {
     GF_SECURITY_ADMIN_PASSWORD: '',
@@ -157,23 +144,15 @@ t.test('Grafana has an administrator only when a password was given', async (t) 
 })
 
 t.test('a wrong setting stops the container with one line, and not with 0', async (t) => {
-  const { status, stdout, stderr } = spawnSync(
-    'docker',
-    ['run', '--rm', '--env', 'PORT=abc', inspected.Image],
-    { encoding: 'utf8' },
-  )
-  t.match(
-    { status, stdout, stderr },
-    { status: 1, stdout: '', stderr: 'PORT must be an integer from 0 to 65535, not "abc"\n' },
-  )
+  const stderr = 'PORT must be an integer from 0 to 65535, not "abc"\n'
+  t.strictSame(await runContainer('--env', 'PORT=abc', inspected.Image), { status: 1, stdout: '', stderr })
 })
 
 t.test(
   'Prometheus scrapes the service, and tells its traffic apart by method, path and status code',
   async (t) => {
-    const { status, stderr } = spawnSync('scripts/generate_traffic.sh', {
-      env: { ...process.env, BASE_URL: api, DURATION: '20' },
-      encoding: 'utf8',
+    const { status, stderr } = await run(['scripts/generate_traffic.sh'], {
+      env: { BASE_URL: api, DURATION: '20' },
     })
     t.equal(status, 0, stderr)
 
@@ -206,7 +185,7 @@ t.test(
 
 t.test('promtool accepts the live page, which stays small', async (t) => {
   const page = await (await fetch(`${api}/metrics`)).text()
-  const metrics = spawnSync('promtool', ['check', 'metrics'], { input: page, encoding: 'utf8' })
+  const metrics = await run(['promtool', 'check', 'metrics'], { input: page })
   t.equal(metrics.status, 0, metrics.stderr)
   t.ok(page.length < 150_000, `${page.length} bytes`)
   const series = page.split('\n').filter((line) => line !== '' && !line.startsWith('#')).length
@@ -214,23 +193,21 @@ t.test('promtool accepts the live page, which stays small', async (t) => {
 })
 
 t.test('SIGTERM under load of 64 connections: exit 0 after the drain, no answer lost', async (t) => {
-  const load = spawn('docker', [
-    ...['run', '--rm', '--network', `container:${container}`, '--volume', `${import.meta.dirname}:/e2e:ro`],
+  const puts = async () => {
+    const page = parsePage(await (await fetch(`${api}/metrics`)).text())
+    return page[requestCount('PUT', '/api/buckets/:id', 204)] as number
+  }
+  const before = await puts()
+  const loading = runContainer(
+    ...['--network', `container:${container}`, '--volume', `${import.meta.dirname}:/e2e:ro`],
     ...[NODE_IMAGE, 'node', '/e2e/load.ts'],
-  ])
-  let printed = ''
-  load.stdout.on('data', (chunk) => {
-    printed += chunk
-  })
-  load.stderr.pipe(process.stderr)
-  const finished = once(load, 'close')
-  await once(load.stdout, 'data')
-  await sleep(1000)
+  )
+  await until(async () => (await puts()) > before + 1000)
   const signalled = Date.now()
   await compose(['stop', 'storage_api'])
   const seconds = (Date.now() - signalled) / 1000
-  await finished
-  const result = JSON.parse(printed.split('\n')[1] as string)
+  const { stdout, stderr } = await loading
+  const result = JSON.parse(stdout.split('\n')[1] ?? `"${stderr}"`)
 
   const [{ State }] = JSON.parse(await docker('inspect', container))
   t.equal(State.ExitCode, 0)

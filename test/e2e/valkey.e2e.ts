@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import t from 'tap'
-import { compose, docker, published } from './docker.ts'
+import { guard } from '../process.ts'
+import { compose, docker, published, startStack } from './docker.ts'
 import { eventually, query } from './prometheus.ts'
 import { requireTool } from './require-tool.ts'
 
@@ -13,16 +14,18 @@ const SETTINGS = {
   STORAGE_PASSWORD_FILE: '/run/secrets/valkey/password',
   DRAIN_SECONDS: '0',
 }
-const valkey = (...args: string[]) => compose(['--profile', 'valkey', ...args], SETTINGS)
+const PROFILE = ['--profile', 'valkey']
+const valkey = (...args: string[]) => compose([...PROFILE, ...args], SETTINGS)
 
-const isOurs = !existsSync(PASSWORD_FILE)
-if (isOurs) writeFileSync(PASSWORD_FILE, 'a-password-of-the-test')
-await valkey('down', '--volumes', '--remove-orphans')
-await valkey('up', '--build', '--detach', '--wait', 'storage_api', 'prometheus', 'valkey')
-t.teardown(async () => {
-  await valkey('down', '--volumes')
-  if (isOurs) rmSync(PASSWORD_FILE)
-})
+if (!existsSync(PASSWORD_FILE)) {
+  const release = guard('rm', '-f', PASSWORD_FILE)
+  t.teardown(() => {
+    rmSync(PASSWORD_FILE)
+    release()
+  })
+  writeFileSync(PASSWORD_FILE, 'a-password-of-the-test')
+}
+await startStack(t, ['storage_api', 'prometheus', 'valkey'], SETTINGS, PROFILE)
 
 const url = async (id: string) => `${await published('storage_api', 5000)}/api/buckets/${id}`
 const put = async (id: string, body: string) => fetch(await url(id), { method: 'PUT', body })

@@ -1,8 +1,8 @@
-import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
+import { lacking, outputOf, run } from '../process.ts'
 import { files, type Manifest, type Pod, stack, stackOf, stacks, stacksWith } from './manifests.ts'
 
 const read = (...path: string[]) => readFileSync(join(...path), 'utf8')
@@ -14,14 +14,9 @@ const discovering = parse(PROMETHEUS['prometheus.yml'] ?? '')
 /** Kubernetes' binary units: `5Gi`. */
 const bytes = (quantity: string) => Number(quantity.replace('Gi', '')) * 2 ** 30
 
-const hasPromtool = spawnSync('promtool', ['--version']).status === 0
-const skip = hasPromtool || process.env.CI !== undefined ? false : 'skipped: no promtool'
-
-t.test('promtool accepts what is mounted for Prometheus', { skip }, async (t) => {
+t.test('promtool accepts what is mounted for Prometheus', { skip: lacking('promtool') }, async (t) => {
   const directory = t.testdir(PROMETHEUS as Record<string, string>)
-  const check = spawnSync('promtool', ['check', 'config', join(directory, 'prometheus.yml')], {
-    encoding: 'utf8',
-  })
+  const check = await run(['promtool', 'check', 'config', join(directory, 'prometheus.yml')])
   t.equal(check.status, 0, check.stdout + check.stderr)
   t.match(check.stdout, /2 rule files found/, 'rule files')
 })
@@ -116,10 +111,8 @@ t.test('Prometheus keeps as long as in Compose, in less than its volume', async 
 })
 
 t.test('the PrometheusRule is what npm run prometheus-rule makes of the rules and alerts', async (t) => {
-  const { stdout } = spawnSync(process.execPath, ['k8s/components/prometheus-operator/prometheus-rule.ts'], {
-    encoding: 'utf8',
-  })
-  t.equal(read('k8s/components/prometheus-operator/prometheus-rule.yaml'), stdout, 'the file is up to date')
+  const made = await outputOf([process.execPath, 'k8s/components/prometheus-operator/prometheus-rule.ts'])
+  t.equal(read('k8s/components/prometheus-operator/prometheus-rule.yaml'), made, 'the file is up to date')
   const groups = ['rules.yml', 'alerts.yml'].flatMap((file) => parse(read('compose/prometheus', file)).groups)
   for (const { name, rule } of withOperator()) {
     t.strictSame(rule?.spec.groups, groups, `${name}: the groups of the files`)

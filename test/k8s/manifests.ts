@@ -1,6 +1,4 @@
-import { execFile } from 'node:child_process'
 import { join, relative } from 'node:path'
-import { promisify } from 'node:util'
 import type {
   IPrometheusRule,
   IServiceMonitor,
@@ -21,6 +19,7 @@ import type { Role, RoleBinding } from 'kubernetes-types/rbac/v1.js'
 import t from 'tap'
 import { parseAllDocuments, stringify } from 'yaml'
 import { requireTool } from '../e2e/require-tool.ts'
+import { outputOf } from '../process.ts'
 
 requireTool('kubectl', 'version', '--client')
 requireTool('kustomize', 'version')
@@ -81,8 +80,6 @@ t.testdir(
   ),
 )
 
-const run = promisify(execFile)
-
 /** The documents of one combination of components. */
 export class Stack {
   readonly name: string
@@ -100,8 +97,8 @@ export class Stack {
     components = this.components,
   ): Promise<Manifest[]> {
     const [tool, argument] = command.split(' ') as [string, string]
-    const { stdout } = await run(tool, [argument, folderOf(components)], { maxBuffer: 2 ** 24 })
-    return parseAllDocuments(stdout).map((document) => document.toJS())
+    const documents = await outputOf([tool, argument, folderOf(components)])
+    return parseAllDocuments(documents).map((document) => document.toJS())
   }
 
   has(component: Component): boolean {

@@ -1,6 +1,6 @@
-import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { run } from '../process.ts'
 import { type Manifest, stack, stacks } from './manifests.ts'
 
 /** The module with the type of a document; those of Kubernetes are of release 1.30. */
@@ -12,7 +12,7 @@ function typeOf({ apiVersion, kind }: Manifest): [module: string, type: string] 
 }
 
 /** What the compiler has against each document, by its place in the list. */
-function mistakes(t: Test, documents: Manifest[]): Map<number, string> {
+async function mistakes(t: Test, documents: Manifest[]): Promise<Map<number, string>> {
   const sources = documents.map((document, index) => {
     const [module, type] = typeOf(document)
     return [
@@ -22,9 +22,7 @@ function mistakes(t: Test, documents: Manifest[]): Map<number, string> {
   })
   const tsconfig = { extends: join(process.cwd(), 'tsconfig.json'), include: ['*.ts'] }
   const directory = t.testdir({ ...Object.fromEntries(sources), 'tsconfig.json': JSON.stringify(tsconfig) })
-  // Not node_modules/.bin/tsc: a module without an extension does not load with what tap imports first.
-  const args = ['node_modules/typescript/lib/tsc.js', '--project', directory, '--pretty', 'false']
-  const tsc = spawnSync(process.execPath, args, { encoding: 'utf8' })
+  const tsc = await run(['node_modules/.bin/tsc', '--project', directory])
   const found = [...tsc.stdout.matchAll(/(\d+)\.ts\(.*?: (error .*)/g)]
   if ((tsc.status === 0) !== (found.length === 0)) throw new Error(`tsc: ${tsc.stdout}${tsc.stderr}`)
   return new Map(found.map(([, index, error = '']) => [Number(index), error]))
@@ -39,7 +37,7 @@ const documents = [
 t.test(
   'each document is one that the API of Kubernetes 1.30 or of the Prometheus Operator knows',
   async (t) => {
-    const found = mistakes(t, documents)
+    const found = await mistakes(t, documents)
     documents.forEach((document, index) => {
       t.equal(found.get(index), undefined, `${document.kind} ${document.metadata.name}: no mistakes`)
     })
@@ -47,7 +45,7 @@ t.test(
 )
 
 t.test('an unknown field would be found in each of them', async (t) => {
-  const found = mistakes(
+  const found = await mistakes(
     t,
     documents.map((document) => ({ ...document, unknown: true })),
   )
@@ -63,7 +61,7 @@ t.test('an unknown field, a wrong type and a missing field would be found deep i
   Object.assign(unknown.spec.template.spec.containers[0] ?? {}, { unknown: true })
   Object.assign(type.spec, { replicas: '1' })
   Object.assign(missing.spec.template.spec.containers[0] ?? {}, { name: undefined })
-  const found = mistakes(t, [unknown, type, missing])
+  const found = await mistakes(t, [unknown, type, missing])
   t.match(found.get(0), /unknown.* does not exist/)
   t.match(found.get(1), /'string' is not assignable to type 'number'/)
   t.match(found.get(2), /'name' is missing/)

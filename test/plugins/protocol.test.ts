@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, METHODS } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
@@ -14,6 +13,7 @@ import {
   send,
   until,
 } from '../helper.ts'
+import { runSync } from '../process.ts'
 
 const OBJECT = '/api/buckets/a'
 const PUT = `PUT ${OBJECT} HTTP/1.1\r\nHost: a\r\n`
@@ -148,10 +148,10 @@ t.test(
 
 /** Every method that Node.js's parser knows: no public list has those that are not HTTP's. */
 const PARSER_METHODS: string[] = JSON.parse(
-  execFileSync(process.execPath, [
-    ...['--no-warnings', '--expose-internals', '--print'],
+  runSync(
+    ...[process.execPath, '--no-warnings', '--expose-internals', '--print'],
     "JSON.stringify(require('internal/test/binding').internalBinding('http_parser').allMethods)",
-  ]).toString(),
+  ).stdout,
 )
 
 t.test('no method or version that the parser knows beyond HTTP reaches the router', async (t) => {

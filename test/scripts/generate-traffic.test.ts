@@ -1,14 +1,14 @@
-import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { build, listen, until } from '../helper.ts'
+import { lacking, outputOf, run, runSync, start, stop } from '../process.ts'
 
 const SCRIPT = 'scripts/generate_traffic.sh'
 
-const hasCurl = spawnSync('curl', ['--version']).status === 0
-const skip = hasCurl || process.env.CI !== undefined ? false : 'skipped: no curl'
+const missing = lacking('curl')
+const skip = missing && `skipped: ${missing}`
 
 /** Starts a service, and returns the script's environment, and a count of the requests that are not probes. */
 async function serve(t: Test) {
@@ -17,7 +17,7 @@ async function serve(t: Test) {
   app.server.on('request', ({ url }) => {
     if (url !== '/readyz') counter.requests++
   })
-  return { env: { ...process.env, BASE_URL: `http://127.0.0.1:${await listen(app)}` }, counter }
+  return { env: { BASE_URL: `http://127.0.0.1:${await listen(app)}` }, counter }
 }
 
 /** How many answers the script has counted in all. */
@@ -26,7 +26,7 @@ const total = (stdout: string) =>
 
 t.test('every request is answered and counted, and the 4xx are explained', { skip }, async (t) => {
   const { env, counter } = await serve(t)
-  const { stdout } = await promisify(execFile)(SCRIPT, { env: { ...env, DURATION: '1', RATE: '300' } })
+  const stdout = await outputOf([SCRIPT], { env: { ...env, DURATION: '1', RATE: '300' } })
   t.equal(total(stdout), 300)
   t.equal(counter.requests, 300)
   t.match(stdout, /^200: /m)
@@ -36,18 +36,18 @@ t.test('every request is answered and counted, and the 4xx are explained', { ski
 
 t.test('Ctrl-C shows what has been counted, ends with 130, and leaves no process', { skip }, async (t) => {
   const { env, counter } = await serve(t)
-  // A process group of its own, which Ctrl-C would reach as a whole.
-  const traffic = spawn(SCRIPT, { env, detached: true, stdio: ['ignore', 'pipe', 'ignore'] })
+  const traffic = start([SCRIPT], { env, stdio: ['ignore', 'pipe', 'ignore'] })
+  t.after(() => stop(traffic))
+  // Its process group, which Ctrl-C reaches as a whole.
   const group = -(traffic.pid as number)
-  t.after(() => void spawnSync('kill', ['-KILL', '--', `${group}`]))
-  const stdout = text(traffic.stdout)
+  const stdout = text(traffic.stdout as Readable)
   const ended = once(traffic, 'exit')
   // The second hundred has begun, so that the first has been counted.
   await until(() => counter.requests > 100)
   process.kill(group, 'SIGINT')
   t.strictSame(await ended, [130, null])
   t.ok(total(await stdout) >= 100)
-  await until(() => spawnSync('kill', ['-0', '--', `${group}`]).status !== 0)
+  await until(() => runSync('kill', '-0', '--', `${group}`).status !== 0)
 })
 
 t.test('a wrong value stops it with one line that says what is allowed', { skip }, async (t) => {
@@ -55,10 +55,7 @@ t.test('a wrong value stops it with one line that says what is allowed', { skip 
     ['DURATION', 'a positive number of seconds'],
     ['RATE', 'a positive integer'],
   ] as const) {
-    const { status, stderr } = spawnSync(SCRIPT, {
-      env: { ...process.env, [name]: '1.5' },
-      encoding: 'utf8',
-    })
+    const { status, stderr } = await run([SCRIPT], { env: { [name]: '1.5' } })
     t.equal(status, 1)
     t.equal(stderr, `generate_traffic: ${name} must be ${allowed}, not "1.5"\n`)
   }

@@ -1,17 +1,11 @@
-import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import t from 'tap'
-
-const MEASURE = fileURLToPath(new URL('measure.ts', import.meta.url))
+import { outputOf } from '../process.ts'
 
 t.jobs = 2
 
 /** Runs one measurement in a process of its own, where nothing else moves the memory. */
 async function measure(name: string): Promise<Record<string, number>> {
-  const env = { PATH: process.env.PATH }
-  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', MEASURE, name], { env })
-  return JSON.parse(stdout)
+  return JSON.parse(await outputOf([process.execPath, '--expose-gc', 'scripts/bench/measure.ts', name]))
 }
 
 t.test('an id keeps nothing alive of the URL that it came in', async (t) => {

@@ -1,9 +1,9 @@
-import { execFileSync } from 'node:child_process'
 import { mock } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { MemoryStore } from '../../src/store/memory.ts'
 import { stopClock, until } from '../helper.ts'
+import { outputOf } from '../process.ts'
 
 /** Puts as the service does: the payload is reserved first. */
 function put(store: MemoryStore, id: string, size: number, fill = id) {
@@ -153,11 +153,8 @@ t.test("ids and bookkeeping have a limit of their own, V8's heap, and give it ba
   t.equal(put(store, 'y'.padStart(12), 0), 'full')
 })
 
-t.test(
-  'a process with a small heap fills up with small objects and goes on',
-  { timeout: 60_000 },
-  async (t) => {
-    const script = `
+t.test('a process with a small heap fills up with small objects and goes on', async (t) => {
+  const script = `
     import { MemoryStore } from './src/store/memory.ts'
     const store = new MemoryStore({ limitBytes: 2 ** 40 })
     let stored = 0
@@ -165,8 +162,6 @@ t.test(
     while (put('' + stored) === 'created') stored++
     console.log(stored, store.get('0') !== undefined, store.delete('0'), put('again'))
   `
-    const args = ['--max-old-space-size=64', '--input-type=module', '--eval', script]
-    const out = execFileSync(process.execPath, args, { encoding: 'utf8', env: { PATH: process.env.PATH } })
-    t.match(out, /^\d{5,6} true deleted created\n$/)
-  },
-)
+  const args = ['--max-old-space-size=64', '--input-type=module', '--eval', script]
+  t.match(await outputOf([process.execPath, ...args]), /^\d{5,6} true deleted created\n$/)
+})

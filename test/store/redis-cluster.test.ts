@@ -5,8 +5,6 @@ import t, { type Test } from 'tap'
 import { type App, build, listen, scrape, send, until } from '../helper.ts'
 import { certificates, hasRedis, messages, type Server, startCluster } from '../redis.ts'
 
-t.setTimeout(120_000)
-
 type Lines = Record<string, unknown>[]
 
 const put = (app: App, id: string, payload = 'hello') =>
@@ -135,7 +133,7 @@ if (hasRedis(t)) {
   })
 
   t.test('TLS and a password: what is wrong is told apart', async (t) => {
-    const tls = certificates(t)
+    const tls = await certificates(t)
     const { url, servers } = await startCluster(t, { tls, password: 'secret' })
     const withPassword = (password: string) => url.replace('://', `://:${password}@`)
     const right = { STORAGE_URL: withPassword('secret'), STORAGE_CA_FILE: `${tls}/ca.crt` }
@@ -199,4 +197,3 @@ if (hasRedis(t)) {
     })
   }
 }
-t.end()

@@ -2,10 +2,10 @@ import { Agent } from 'node:http'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
 import { type App, build, listen, scrape, send, until } from '../helper.ts'
-import { certificates, freePorts, hasRedis, messages, startRedis, tlsArguments } from '../redis.ts'
+import { freePorts } from '../process.ts'
+import { certificates, hasRedis, messages, startRedis, tlsArguments } from '../redis.ts'
 
 t.jobs = 1
-t.setTimeout(120_000)
 
 type Lines = Record<string, unknown>[]
 
@@ -459,7 +459,7 @@ if (hasRedis(t)) {
   })
 
   t.test('TLS: an authority that is trusted, and one that is not', async (t) => {
-    const dir = certificates(t)
+    const dir = await certificates(t)
     const [port = 0] = await freePorts(1)
     await startRedis(t, tlsArguments(dir, port))
     const STORAGE_URL = `rediss://127.0.0.1:${port}`
@@ -478,4 +478,3 @@ if (hasRedis(t)) {
     }
   })
 }
-t.end()

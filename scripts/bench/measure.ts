@@ -1,15 +1,16 @@
 /**
- * Measures what objects cost: `node --expose-gc test/store/measure.ts NAME`.
+ * Measures what objects cost: `node --expose-gc scripts/bench/measure.ts NAME`.
  * Prints one line of JSON.
  */
-import { spawn } from 'node:child_process'
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, connect } from 'node:net'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import type { Readable } from 'node:stream'
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { buildApp } from '../../src/app.ts'
 import { loadConfig } from '../../src/plugins/config.ts'
+import { start } from '../../test/process.ts'
 
 /** Requests that are on their way at once, pipelined. */
 const BATCH = 100
@@ -187,11 +188,11 @@ async function startClient(script: string): Promise<() => Promise<void>> {
     script,
     'process.exit()',
   ]
-  const args = ['--input-type=module', '--eval', lines.join('\n')]
-  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] })
-  await once(child.stdout, 'data')
+  const args = [process.execPath, '--input-type=module', '--eval', lines.join('\n')]
+  const child = start(args, { stdio: ['pipe', 'pipe', 'inherit'] })
+  await once(child.stdout as Readable, 'data')
   return async () => {
-    child.stdin.write('go')
+    child.stdin?.write('go')
     const [code] = await once(child, 'exit')
     if (code !== 0) throw new Error(`the client exited with ${code}`)
   }
