@@ -2,6 +2,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
+import { Deadlines } from '../src/store/deadlines.ts'
 import { until } from './helper.ts'
 import { freePorts, lacking, outputOf, start, stop, temporaryDirectory } from './process.ts'
 
@@ -10,6 +11,16 @@ export function hasRedis(t: Test): boolean {
   const missing = lacking('redis-server')
   if (missing) t.plan(0, `skipped: ${missing}`)
   return !missing
+}
+
+/** Has the service wait for its engine as long as it takes, for the length of a test: when it gives up is for other tests. */
+export function waitForEngine(t: Test): void {
+  const { limit } = Deadlines.prototype
+  // `t.intercept` would keep a stack trace of each call.
+  Deadlines.prototype.limit = (promise) => promise
+  t.teardown(() => {
+    Deadlines.prototype.limit = limit
+  })
 }
 
 export interface Server {
@@ -85,6 +96,9 @@ export interface ClusterOptions {
   password?: string
 }
 
+/** How long a server of a cluster may be silent until it counts as failed: longer than a busy machine lets one that is well wait. */
+const NODE_TIMEOUT_MS = '5000'
+
 /** Starts a cluster of three primaries. */
 export async function startCluster(
   t: Test,
@@ -101,7 +115,14 @@ export async function startCluster(
       return startRedis(
         t,
         [
-          ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000', '--cluster-port', `${bus}`],
+          ...[
+            '--cluster-enabled',
+            'yes',
+            '--cluster-node-timeout',
+            NODE_TIMEOUT_MS,
+            '--cluster-port',
+            `${bus}`,
+          ],
           ...['--appendonly', 'yes', '--appendfsync', 'always', '--repl-diskless-sync-delay', '0'],
           ...[...encryption, ...secret],
         ],

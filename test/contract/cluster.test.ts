@@ -1,12 +1,15 @@
 /** The contract again, with a cluster of three primaries. */
 import t from 'tap'
 import { useEngine } from '../engine.ts'
-import { hasRedis, startCluster } from '../redis.ts'
+import { hasRedis, startCluster, waitForEngine } from '../redis.ts'
 
 if (hasRedis(t)) {
+  waitForEngine(t)
   useEngine(await startCluster(t))
   process.env.OPERATIONS ??= '1500'
   await import('./concurrency.test.ts')
   await import('./preconditions.test.ts')
   await import('./model.test.ts')
+  // Its servers would keep it from ending by itself.
+  t.end()
 }

@@ -3,6 +3,7 @@ import { Agent, request } from 'node:http'
 import t, { type Test } from 'tap'
 import { build } from '../engine.ts'
 import { exchange, listen, send } from '../helper.ts'
+import { within } from '../limits.ts'
 
 type Headers = Record<string, string | string[]>
 
@@ -238,7 +239,7 @@ t.test('equal bytes have one strong tag, in any service and under any id, and ot
   t.equal(new Set(tags).size, objects.length)
 })
 
-t.test('no field of 15 kB takes more than 100 ms, whatever it repeats', async (t) => {
+t.test('a malformed field of 15 kB is 400, whatever it repeats', async (t) => {
   const { ask, put } = await connected(t)
   await put('a', OLD)
   const patterns = values(
@@ -248,13 +249,9 @@ t.test('no field of 15 kB takes more than 100 ms, whatever it repeats', async (t
     const [start = '', repeated = '', end = ''] = pattern.split(/[{}]/)
     const field = start + repeated.repeat(15_000 / repeated.length) + end
     for (const name of ['if-match', 'if-none-match']) {
-      const times = []
-      for (let attempt = 0; attempt < 3; attempt++) {
-        const begin = performance.now()
-        t.equal((await ask('GET', 'a', { [name]: field })).status, 400)
-        times.push(performance.now() - begin)
-      }
-      t.ok(Math.min(...times) < 100, `${name}: ${pattern}`)
+      const what = `${name}: ${pattern}`
+      const { status } = await within(t, 100, what, () => ask('GET', 'a', { [name]: field }))
+      t.equal(status, 400, what)
     }
   }
 })

@@ -2,6 +2,7 @@ import { Agent } from 'node:http'
 import t, { type Test } from 'tap'
 import { build } from '../engine.ts'
 import { listen, send } from '../helper.ts'
+import { within } from '../limits.ts'
 
 type Headers = Record<string, string | string[]>
 
@@ -178,7 +179,7 @@ t.test('Range means nothing to PUT and DELETE, nor where there is nothing', asyn
   }
 })
 
-t.test('no field of 15 kB takes more than 100 ms, whatever it repeats', async (t) => {
+t.test('a malformed field of 15 kB means nothing, whatever it repeats', async (t) => {
   const ask = await connected(t)
   await ask('PUT', 'a', {}, object(10))
   const patterns = values(
@@ -187,12 +188,7 @@ t.test('no field of 15 kB takes more than 100 ms, whatever it repeats', async (t
   for (const pattern of patterns) {
     const [start = '', repeated = '', end = ''] = pattern.split(/[{}]/)
     const range = `bytes${start}${repeated.repeat(15_000 / repeated.length)}${end}`
-    const times = []
-    for (let attempt = 0; attempt < 3; attempt++) {
-      const begin = performance.now()
-      t.equal((await ask('GET', 'a', { range })).statusCode, 200)
-      times.push(performance.now() - begin)
-    }
-    t.ok(Math.min(...times) < 100, pattern)
+    const { statusCode } = await within(t, 100, pattern, () => ask('GET', 'a', { range }))
+    t.equal(statusCode, 200, pattern)
   }
 })

@@ -1,9 +1,10 @@
 /** The contract again, with a real Redis. */
 import t from 'tap'
 import { useEngine } from '../engine.ts'
-import { hasRedis, startRedis } from '../redis.ts'
+import { hasRedis, startRedis, waitForEngine } from '../redis.ts'
 
 if (hasRedis(t)) {
+  waitForEngine(t)
   const server = await startRedis(t)
   useEngine({ url: server.url, servers: [server] })
   process.env.OPERATIONS ??= '3000'
@@ -12,4 +13,6 @@ if (hasRedis(t)) {
   await import('./ranges.test.ts')
   await import('./expiry.test.ts')
   await import('./model.test.ts')
+  // Its servers would keep it from ending by itself.
+  t.end()
 }

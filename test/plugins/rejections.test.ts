@@ -91,7 +91,7 @@ t.test('a request that does not arrive in time is 408, and is not acted on if th
   const app = build(t)
   Object.assign(app.server, { headersTimeout: 50, requestTimeout: 50 })
   const port = await listen(app)
-  await send({ port, path: '/api/buckets/victim', method: 'PUT' }, Buffer.from('x'))
+  await app.inject({ method: 'PUT', url: '/api/buckets/victim', payload: 'x' })
   const cases: [string, string][] = [
     ['DELETE /api/buckets/victim HTTP/1.1\r\nHost: a\r\n', '\r\n'],
     ['PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf', ' more.'],
@@ -118,8 +118,8 @@ t.test('a request that does not arrive in time is 408, and is not acted on if th
   t.equal(series['http_connections_closed_total{reason="timeout"}'], 2)
   t.equal(series['http_connections_closed_total{reason="idle"}'], 1)
   t.match(series, { http_requests_in_flight: 0, storage_objects: 1 })
-  t.equal((await send({ port, path: '/api/buckets/victim' })).statusCode, 200)
-  t.equal((await send({ port, path: '/api/buckets/a' })).statusCode, 404)
+  t.equal((await app.inject('/api/buckets/victim')).statusCode, 200)
+  t.equal((await app.inject('/api/buckets/a')).statusCode, 404)
 })
 
 t.test(

@@ -1,0 +1,13 @@
+/** The limits of time of what `npm test` tests without them. */
+import { holdLimits } from '../limits.ts'
+import { requireTool } from './require-tool.ts'
+
+requireTool('redis-server', '--version')
+
+holdLimits()
+await import('../contract/expiry.test.ts')
+await import('../contract/preconditions.test.ts')
+await import('../contract/ranges.test.ts')
+await import('../store/deadlines.test.ts')
+await import('../store/redis-cluster.test.ts')
+await import('../store/redis.test.ts')
