@@ -56,6 +56,7 @@ t.test('README.md has every setting with its default', async (t) => {
   t.strictSame(documented('## Settings'), {
     ...Object.fromEntries(defaults),
     MAX_STORE_BYTES: 'half of the memory',
+    MAX_CONNECTIONS: 'what the memory allows',
   })
 })
 

@@ -26,9 +26,13 @@ const plugin: FastifyPluginAsync = async (app) => {
 
   const list = (methods: Set<string>) => [...methods].sort().join(', ')
   const anywhere = new Set<string>()
-  app.setNotFoundHandler(({ raw }, reply) => {
-    if (raw.method !== 'OPTIONS' || raw.url !== '*') throw notFound()
-    reply.code(204).header('allow', list(anywhere)).send()
+  app.setNotFoundHandler(() => {
+    throw notFound()
+  })
+  // The router takes `*` for `/`.
+  app.addHook('onRequest', ({ raw }, reply, done) => {
+    if (raw.url !== '*') done()
+    else reply.code(204).header('allow', list(anywhere)).send()
   })
 
   app.decorate('answerOtherMethods', () => {

@@ -20,8 +20,10 @@ function countHosts(rawHeaders: string[]): number {
 
 /** Why a request is refused that the parser lets pass and RFC 9112 does not. */
 function reasonToReject(request: IncomingMessage): Reason | undefined {
-  const { method, httpVersion, headers, rawHeaders } = request
+  const { method, url, httpVersion, headers, rawHeaders } = request
   if (!HTTP_METHODS.has(method)) return 'method'
+  // RFC 9112 section 3.2.4.
+  if (url === '*' && method !== 'OPTIONS') return 'malformed'
   if (httpVersion !== '1.1' && httpVersion !== '1.0') return 'version'
   if (rawHeaders.length > 2 * MAX_HEADERS) return 'header_count'
   const hosts = countHosts(rawHeaders)
