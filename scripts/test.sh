@@ -15,4 +15,4 @@ if [ $files = 1 ]; then
 elif ! command -v redis-server >/dev/null; then
   set -- --allow-incomplete-coverage "$@"
 fi
-exec node --import ./test/parent.ts node_modules/.bin/tap "$@"
+exec node --import ./test/run.ts node_modules/.bin/tap "$@"

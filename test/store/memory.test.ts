@@ -101,7 +101,7 @@ t.test('objects that expire together are swept in steps, between which others ha
   const store = new MemoryStore({ limitBytes: 1e9 })
   t.after(() => store.close())
   const expires = Math.ceil(clock.now / 1000) + 60
-  for (let i = 0; i < 20_000; i++) {
+  for (let i = 0; i < 2000; i++) {
     store.put(`${i}`, { bytes: Buffer.allocUnsafeSlow(0), etag: '""', expires })
   }
   clock.now = expires * 1000
@@ -115,10 +115,10 @@ t.test('objects that expire together are swept in steps, between which others ha
   })
   let turns = 0
   for (let left = store.stats().objects; left > 0; left = store.stats().objects) {
-    if (left < 20_000) turns++
+    if (left < 2000) turns++
     await setImmediate()
   }
-  t.ok(turns > 100, `${turns} turns of others`)
+  t.ok(turns > 5, `${turns} turns of others`)
   t.equal(store.stats().bytes, 0)
 })
 
