@@ -15,6 +15,7 @@ import protocol from './plugins/protocol.ts'
 import rejections, { answerBadUrl, answerClientError, MAX_HEADER_BYTES } from './plugins/rejections.ts'
 import requestIds, { requestId } from './plugins/request-id.ts'
 import store from './plugins/store.ts'
+import unread from './plugins/unread.ts'
 import { compileValidator, parseQuery } from './query.ts'
 import buckets from './routes/buckets.ts'
 import documentation from './routes/documentation.ts'
@@ -83,6 +84,7 @@ export function buildApp(settings: Config, stream: { write(line: string): void }
   app.register(rejections)
   app.register(lifecycle)
   app.register(protocol)
+  app.register(unread)
   app.register(store)
 
   app.register(health)

@@ -7,6 +7,7 @@ import * as errors from '../src/errors.ts'
 import { configSchema } from '../src/plugins/config.ts'
 import { LINGER_MS, MAX_WAITING } from '../src/plugins/connections.ts'
 import { MAX_HEADER_BYTES, MAX_HEADERS, REJECTIONS } from '../src/plugins/rejections.ts'
+import { MAX_UNREAD_BYTES } from '../src/plugins/unread.ts'
 import {
   listSchema,
   MAX_ID_BYTES,
@@ -14,7 +15,6 @@ import {
   MAX_TTL_SECONDS,
   putSchema,
 } from '../src/routes/buckets.schema.ts'
-import { MAX_UNSENT_LISTING_BYTES } from '../src/routes/buckets.ts'
 import { MAX_PACKED_BYTES, OWN_BUFFER, RECORD } from '../src/store/memory.ts'
 import { LIMIT_MS, OPERATIONS } from '../src/store/redis.ts'
 import { MAX_COUNT, MAX_SCANS } from '../src/store/redis-listing.ts'
@@ -135,11 +135,11 @@ t.test('limits and figures are those of the code', async (t) => {
       `1 to ${MAX_ID_BYTES} bytes of UTF-8`,
       `\`?ttl=SECONDS\`, 1 to ${MAX_TTL_SECONDS}`,
       `| \`limit\` | ${listSchema.querystring.properties.limit.default} | the most objects of a page, 1 to ${MAX_LIMIT} |`,
-      `${RECORD.bytes} bytes per object, and ${OWN_BUFFER.bytes} more for one above ${MAX_PACKED_BYTES / KiB} KiB`,
-      `| ${LIMIT_MS / 1000} s an operation`,
+      `${RECORD.bytes} bytes of bookkeeping, and ${OWN_BUFFER.bytes} more above ${MAX_PACKED_BYTES / KiB} KiB`,
+      `| ${LIMIT_MS / 1000} s per operation`,
       `| ${MAX_HEADER_BYTES / KiB} KiB, ${MAX_HEADERS} headers |`,
-      `| ${MAX_UNSENT_LISTING_BYTES / MiB} MiB |`,
-      `| ${thousands(MAX_WAITING)} |`,
+      `| ${MAX_UNREAD_BYTES / MiB} MiB over all connections |`,
+      `${thousands(MAX_WAITING)} wait over all connections`,
     ],
     [
       'docs/decisions.md',

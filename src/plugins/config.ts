@@ -120,7 +120,8 @@ declare module 'fastify' {
 }
 
 /**
- * Reads the settings from environment variables.
+ * Reads the settings from environment variables. A fault that delays for as long as a request may stall is refused: it would never
+ * be answered.
  *
  * @throws {TypeError} naming each wrong variable, its value and what is allowed, on one line.
  */
@@ -139,12 +140,20 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   const STORAGE = readStorage(STORAGE_URL, STORAGE_PASSWORD_FILE, STORAGE_CA_FILE)
   if (STORAGE.engine !== 'memory' && settings.MAX_OBJECT_BYTES > MAX_REDIS_BYTES)
     throw new TypeError(`MAX_OBJECT_BYTES must be at most ${MAX_REDIS_BYTES} bytes with ${STORAGE.engine}`)
+  const FAULTS = parseFaults(faults)
+  const { STALL_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS } = settings
+  const timeoutSeconds = Math.min(STALL_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS)
+  const late = FAULTS.find(({ delayMs }) => delayMs >= timeoutSeconds * 1000)
+  if (late !== undefined)
+    throw new TypeError(
+      `FAULTS must delay less than STALL_TIMEOUT_SECONDS and RESPONSE_TIMEOUT_SECONDS, ${timeoutSeconds} s, not ${JSON.stringify(late.text)}`,
+    )
   return {
     ...settings,
     MAX_CONNECTIONS: settings.MAX_CONNECTIONS ?? connectionsBeside(settings.MAX_STORE_BYTES),
     STORAGE,
     TOKENS: readTokens(AUTH_TOKENS, AUTH_TOKENS_FILE),
-    FAULTS: parseFaults(faults),
+    FAULTS,
     VERSION: packageVersion(),
   }
 }

@@ -71,8 +71,8 @@ function statusWithoutClient(reply: FastifyReply | undefined): number {
 /** Why the server closes a connection that its client would keep: the label of `http_connections_closed_total`. */
 export type CloseReason = 'limit' | 'idle' | 'timeout'
 
-/** @param maxConnections the most that may be open; `onLimit` is told of each connection that is closed to keep to it. */
-function createConnections(maxConnections: number, onLimit: (socket: Socket) => void) {
+/** @param maxConnections the most that may be open; `onLimit` is told of each connection that is closed to keep to a limit. */
+function createConnections(maxConnections: number, onLimit: (socket: Socket, limit: string) => void) {
   let waiting = 0
   const connections = new WeakMap<Socket, Connection>()
   /** Accepted connections on which no request is under way, in the order in which that began, and all others. */
@@ -84,10 +84,14 @@ function createConnections(maxConnections: number, onLimit: (socket: Socket) => 
   /** Closes a connection at once. */
   function cut(socket: Socket, reason: CloseReason): void {
     closed[reason]++
-    if (reason === 'limit') onLimit(socket)
     socket.destroy()
     idle.delete(socket)
     busy.delete(socket)
+  }
+
+  function cutAtLimit(socket: Socket, limit: string): void {
+    onLimit(socket, limit)
+    cut(socket, 'limit')
   }
 
   /** From now on no request is under way. */
@@ -141,7 +145,7 @@ function createConnections(maxConnections: number, onLimit: (socket: Socket) => 
     if (connection?.current === undefined && !connection?.waiting.length) {
       start()
     } else if (waiting === MAX_WAITING) {
-      cut(socket, 'limit')
+      cutAtLimit(socket, 'too many requests wait')
     } else {
       waiting++
       // What has been read already waits; no more is read, so that waiting requests stay bounded.
@@ -172,7 +176,7 @@ function createConnections(maxConnections: number, onLimit: (socket: Socket) => 
       })
       if (idle.size + busy.size <= maxConnections) return
       const [oldest = socket] = idle
-      cut(oldest, 'limit')
+      cutAtLimit(oldest, 'too many are open')
     },
 
     /** Destroys the accepted connections on which no request is under way. */
@@ -181,6 +185,11 @@ function createConnections(maxConnections: number, onLimit: (socket: Socket) => 
     },
 
     cut,
+
+    /** Closes a connection to keep to a limit, which is logged. */
+    cutAtLimit,
+
+    /** How many connections were closed for each reason. */
     closed,
 
     /** How many connections are open. */
@@ -265,8 +274,8 @@ declare module 'fastify' {
 
 const plugin: FastifyPluginAsync = async (app) => {
   const { MAX_CONNECTIONS: maxConnections } = app.config
-  const onLimit = (socket: Socket) =>
-    app.refusalLog.note('connection closed: too many', socket, { reason: 'limit', maxConnections })
+  const onLimit = (socket: Socket, limit: string) =>
+    app.refusalLog.note(`connection closed: ${limit}`, socket, { reason: 'limit', maxConnections })
   const connections = createConnections(maxConnections, onLimit)
   app.decorate('connections', connections)
   app.server.on('connection', (socket: Socket) => connections.accept(socket))

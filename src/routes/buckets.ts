@@ -7,7 +7,6 @@ import {
   invalidCursor,
   invalidId,
   notFound,
-  overloaded,
   preconditionFailed,
   rangeNotSatisfiable,
   storeFull,
@@ -17,9 +16,6 @@ import { readRange } from '../range.ts'
 import type { MaybePromise, ObjectDescription } from '../store/store.ts'
 import { receive } from '../upload.ts'
 import { deleteSchema, getSchema, headSchema, listSchema, MAX_ID_BYTES, putSchema } from './buckets.schema.ts'
-
-/** The most bytes of listings that wait for slow clients, over all connections. A page has a megabyte at most. */
-export const MAX_UNSENT_LISTING_BYTES = 32 * 2 ** 20
 
 /** Whatever was stored, no browser runs it, guesses at its type, or keeps it without asking. */
 const GET_HEADERS = {
@@ -67,22 +63,6 @@ const hasControlCharacter = (text: string) => /\p{Cc}/u.test(text)
 /** Calls `next` with the value, without a promise where there is none. */
 function settle<T>(value: MaybePromise<T>, next: (value: T) => void): MaybePromise<void> {
   return value instanceof Promise ? value.then(next) : next(value)
-}
-
-/**
- * Cuts a client that does not read its answer in time, and holds on to what the answer is sent from until it ends: `hold`
- * is told how many bytes wait, and returns what lets them go. Not called where all has been sent at once.
- */
-function whileUnsent(reply: FastifyReply, hold: (bytes: number) => () => void): void {
-  const { socket } = reply.request.raw
-  if (socket.writableLength === 0) return
-  const release = hold(socket.writableLength)
-  const seconds = reply.server.config.RESPONSE_TIMEOUT_SECONDS
-  const timeout = setTimeout(() => reply.server.connections.cut(socket, 'timeout'), seconds * 1000)
-  reply.raw.once('close', () => {
-    clearTimeout(timeout)
-    release()
-  })
 }
 
 const encodeCursor = (next: string) => Buffer.from(next).toString('base64url')
@@ -145,13 +125,13 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
       const range = isRangeWanted ? readRange(headers.range, size) : undefined
       if (range === 'unsatisfiable') throw rangeNotSatisfiable(size)
       reply.headers(GET_HEADERS).headers(validators(object))
+      reply.holdUnread = () => store.reading(object)
       if (range === undefined) {
         reply.send(bytes)
       } else {
         reply.code(206).header('content-range', `bytes ${range.first}-${range.last}/${size}`)
         reply.send(bytes.subarray(range.first, range.last + 1))
       }
-      whileUnsent(reply, () => store.reading(object))
     })
   })
 
@@ -166,22 +146,13 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
 
 /** `/api/buckets`: the listing. */
 const listing: FastifyPluginAsyncTypebox = async (app) => {
-  let unsentBytes = 0
-
   app.get('/api/buckets', { schema: listSchema }, (request, reply) => {
     const { prefix, limit, cursor } = request.query
-    if (unsentBytes > MAX_UNSENT_LISTING_BYTES) throw overloaded()
     const after = cursor === '' ? undefined : decodeCursor(cursor)
     return settle(app.store.list({ prefix, limit, after }), (page) => {
       if (page === undefined) throw invalidCursor()
       const { objects, next } = page
       reply.send({ buckets: objects, next: next === undefined ? null : encodeCursor(next) })
-      whileUnsent(reply, (bytes) => {
-        unsentBytes += bytes
-        return () => {
-          unsentBytes -= bytes
-        }
-      })
     })
   })
 }

@@ -268,7 +268,8 @@ const cases: Case[] = [
     series: { ...IDLE, [`http_connections_closed_total{${JOB},reason="limit"}`]: counter(4) },
     minute: 10,
     firing: ['StorageApiConnectionLimit'],
-    description: 'a:5000 has closed 20 connections in the last 5 minutes because MAX_CONNECTIONS were open.',
+    description:
+      'a:5000 has closed 20 connections in the last 5 minutes to keep to MAX_CONNECTIONS or another limit.',
   },
   {
     name: 'one connection a minute closed at the limit',

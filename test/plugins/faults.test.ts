@@ -74,7 +74,7 @@ t.test('a fault strikes with its probability, its method, or every one', async (
 })
 
 t.test('probes, scrapes and the documentation are exempt', async (t) => {
-  const app = build(t, { FAULTS: '*=500@1,*=delay:60000ms@1' })
+  const app = build(t, { FAULTS: '*=500@1,*=delay:59999ms@1' })
   for (const url of ['/livez', '/readyz', '/metrics', '/openapi.json']) {
     t.equal((await app.inject(url)).statusCode, 200, url)
   }
@@ -107,4 +107,20 @@ t.test('what is no fault is refused, with what is allowed', async (t) => {
     { text: 'DELETE=500@0.3', method: 'DELETE', statusCode: 500, delayMs: 0, probability: 0.3 },
     { text: 'GET=delay:200ms@0.1', method: 'GET', statusCode: undefined, delayMs: 200, probability: 0.1 },
   ])
+})
+
+t.test('a delay as long as a request may stall is refused, because it would never be answered', async (t) => {
+  const refused = (seconds: number, fault: string) => ({
+    message: `FAULTS must delay less than STALL_TIMEOUT_SECONDS and RESPONSE_TIMEOUT_SECONDS, ${seconds} s, not "${fault}"`,
+  })
+  const fault = 'GET=delay:60000ms@0.1'
+  t.throws(() => loadConfig({ FAULTS: fault }), refused(60, fault))
+  t.throws(
+    () => loadConfig({ FAULTS: `PUT=500@1,${fault}`, STALL_TIMEOUT_SECONDS: '59' }),
+    refused(59, fault),
+  )
+  const other = { STALL_TIMEOUT_SECONDS: '61', RESPONSE_TIMEOUT_SECONDS: '2' }
+  t.throws(() => loadConfig({ FAULTS: fault, ...other }), refused(2, fault))
+  t.match(loadConfig({ FAULTS: fault, STALL_TIMEOUT_SECONDS: '61' }).FAULTS, [{ delayMs: 60_000 }])
+  t.match(loadConfig({ FAULTS: 'GET=delay:59999ms@1' }).FAULTS, [{ delayMs: 59_999 }])
 })

@@ -1,0 +1,63 @@
+import type { Socket } from 'node:net'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { UNREAD } from '../one-write-response.ts'
+
+/** The most bytes of answers that wait for slow clients, over all connections. The largest is a page of a listing, 1 MB. */
+export const MAX_UNREAD_BYTES = 32 * 2 ** 20
+
+/** What an answer takes that is still being written, from a file: what is read ahead, and what waits in the connection. */
+const STREAM_BYTES = 128 * 2 ** 10
+
+declare module 'fastify' {
+  interface FastifyReply {
+    /**
+     * For a route that sends what the store keeps, to be set before: is called if the client does not read it at once, and
+     * returns what to call at the end. All other answers count against the limit.
+     */
+    holdUnread: (() => () => void) | undefined
+  }
+}
+
+const plugin: FastifyPluginAsync = async (app) => {
+  const { connections } = app
+  const timeoutMs = app.config.RESPONSE_TIMEOUT_SECONDS * 1000
+  /** How many bytes of each answer wait, the one that has waited longest first. */
+  const unread = new Map<Socket, number>()
+  let unreadBytes = 0
+
+  function release(socket: Socket): void {
+    unreadBytes -= unread.get(socket) ?? 0
+    unread.delete(socket)
+  }
+
+  function hold(socket: Socket, bytes: number): () => void {
+    unread.set(socket, bytes)
+    unreadBytes += bytes
+    for (const [longest] of unread) {
+      if (unreadBytes <= MAX_UNREAD_BYTES) break
+      release(longest)
+      connections.cutAtLimit(longest, 'too many bytes are unread')
+    }
+    return () => release(socket)
+  }
+
+  app.decorateReply('holdUnread', undefined)
+  app.server.on(UNREAD, (socket: Socket, isWhole: boolean) => {
+    const reply = connections.current(socket)
+    if (reply === undefined) return
+    const bytes = isWhole ? socket.writableLength : STREAM_BYTES
+    const free = reply.holdUnread?.() ?? hold(socket, bytes)
+    const timeout = setTimeout(() => connections.cut(socket, 'timeout'), timeoutMs)
+    reply.raw.once('close', () => {
+      clearTimeout(timeout)
+      free()
+    })
+  })
+}
+
+/**
+ * Bounds what clients do not read of answers, of every route: the bytes over all connections, and the time. Where there are too
+ * many bytes, the answer that has waited longest gives way, with its connection. Decorates replies with `holdUnread`.
+ */
+export default fp(plugin, { name: 'unread', dependencies: ['config', 'connections'] })
