@@ -1,5 +1,4 @@
-import { type Static, type TInteger, type TObject, type TString, Type } from '@sinclair/typebox'
-import { Value } from '@sinclair/typebox/value'
+import { type Static, type TInteger, type TObject, type TSchema, type TString, Type } from '@sinclair/typebox'
 
 export interface IntegerOptions {
   /** What the number counts, for the message. */
@@ -31,7 +30,8 @@ export function text(name: string, pattern: RegExp, allowed: string, options: Te
 
 /**
  * Reads parameters that come as text, environment variables or a query, as a schema of {@link integer}s and
- * {@link text}s types them, and fills in its defaults. Parameters that the schema does not know are left out.
+ * {@link text}s types them, and fills in its defaults; what has none is optional. Parameters that the schema does not know are
+ * left out. By hand, because TypeBox takes 15 us to find what is wrong, which is most of a GET.
  *
  * @param texts the parameters that are there, by name. What is no single string is wrong.
  * @returns the values, or what is allowed for each parameter that is wrong, by name.
@@ -40,19 +40,21 @@ export function parseParameters<T extends TObject>(
   schema: T,
   texts: Record<string, unknown>,
 ): { value: Static<T> } | { wrong: Map<string, string> } {
-  const known = Object.entries(schema.properties)
-    .filter(([name]) => texts[name] !== undefined)
-    .map(([name, { type }]) => [name, type === 'integer' ? parseInteger(texts[name]) : texts[name]])
-  const value = Value.Default(schema, Object.fromEntries(known))
-  if (Value.Check(schema, value)) return { value }
-  return {
-    wrong: new Map(
-      [...Value.Errors(schema, value)].map(({ path, schema }) => [path.slice(1), schema.allowed]),
-    ),
+  const value: Record<string, unknown> = {}
+  const wrong = new Map<string, string>()
+  for (const [name, property] of Object.entries(schema.properties)) {
+    const text = texts[name]
+    const read = text === undefined ? property.default : readParameter(property, text)
+    if (read !== undefined) value[name] = read
+    else if (text !== undefined) wrong.set(name, property.allowed)
   }
+  return wrong.size === 0 ? { value: value as Static<T> } : { wrong }
 }
 
-/** Decimal digits as a number, and anything else as it is, for the schema to refuse: `Number` takes `0x10` and `1e3`. */
-function parseInteger(value: unknown): unknown {
-  return typeof value === 'string' && /^-?\d+$/.test(value) ? Number(value) : value
+/** Returns undefined for what the schema does not allow. `Number` alone takes `0x10` and `1e3`. */
+function readParameter({ type, pattern, minimum, maximum }: TSchema, text: unknown): unknown {
+  if (typeof text !== 'string') return undefined
+  if (type !== 'integer') return RegExp(pattern).test(text) ? text : undefined
+  const number = /^-?\d+$/.test(text) ? Number(text) : Number.NaN
+  return number >= minimum && number <= maximum ? number : undefined
 }
