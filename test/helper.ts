@@ -4,6 +4,7 @@ import { type AddressInfo, connect } from 'node:net'
 import type { Test } from 'tap'
 import { buildApp } from '../src/app.ts'
 import { loadConfig } from '../src/plugins/config.ts'
+import { runSync } from './process.ts'
 
 /**
  * Builds an application from environment variables, silent unless told otherwise, and closes it after the test.
@@ -94,6 +95,14 @@ export const REASONS = [
 
 /** The name of the series that counts refusals for a reason. */
 export const rejectionCount = (reason: string) => `http_requests_rejected_total{reason="${reason}"}`
+
+/** Every method that Node.js's parser knows: no public list has those that are not HTTP's. */
+export function parserMethods(): string[] {
+  const script = "JSON.stringify(require('internal/test/binding').internalBinding('http_parser').allMethods)"
+  return JSON.parse(
+    runSync(process.execPath, '--no-warnings', '--expose-internals', '--print', script).stdout,
+  )
+}
 
 /** How long something may take before it counts as hanging, in seconds, on whatever machine. */
 const HANGING_SECONDS = 60

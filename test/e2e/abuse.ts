@@ -31,6 +31,30 @@ export const slowReader =
   (target) =>
     open(target, get(path)).pause()
 
+/** Sends headers that do not end, of so many bytes. */
+export const unfinishedHead =
+  (bytes: number): SlowClient =>
+  (target) =>
+    open(target, `GET /api/buckets/a HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(bytes)}`).resume()
+
+/** Opens a connection, and sends nothing. */
+export const idle: SlowClient = (target) => open(target).resume()
+
+/** Opens many connections, as fast as the server accepts them, and returns them when all are open or closed again. */
+export async function openMany(target: Target, client: SlowClient, count: number): Promise<Socket[]> {
+  const AT_ONCE = 200
+  const sockets: Socket[] = []
+  const openSome = async () => {
+    while (sockets.length < count) {
+      const socket = client(target)
+      sockets.push(socket)
+      await new Promise((resolve) => socket.once('connect', resolve).once('close', resolve))
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, openSome))
+  return sockets
+}
+
 const CHUNKED = 'PUT /api/buckets/aborted HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n'
 
 /** What a client has sent when it goes away, by the phase that its request is in. */

@@ -1,9 +1,23 @@
 import { createHash, randomBytes } from 'node:crypto'
-import type { Socket } from 'node:net'
+import { METHODS } from 'node:http'
+import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t from 'tap'
-import { abort, MANNERS, PHASE_NAMES, type SlowClient, slowBody, slowHeaders, slowReader } from './abuse.ts'
-import { Client, get, put } from './clients.ts'
+import t, { type Test } from 'tap'
+import { parserMethods, rejectionCount } from '../helper.ts'
+import {
+  abort,
+  idle,
+  MANNERS,
+  openMany,
+  PHASE_NAMES,
+  type SlowClient,
+  slowBody,
+  slowHeaders,
+  slowReader,
+  unfinishedHead,
+} from './abuse.ts'
+import { Client, get, put, type Target } from './clients.ts'
+import { docker } from './docker.ts'
 import { requireTool } from './require-tool.ts'
 import { isAlive, peakMemory, quantile, type Service, scrape, start } from './service.ts'
 
@@ -167,4 +181,161 @@ t.test('clients that go away in any phase of a request leave nothing behind', as
   t.ok((await client.send(get(long))).body.equals(bytes))
   await isAlive(t, service)
   client.socket.destroy()
+})
+
+/** Asks for /livez ten times a second, each time on a new connection, as an orchestrator does with a limit of a second. */
+async function probe(t: Test, target: Target, isOver: () => boolean): Promise<number[]> {
+  const times: number[] = []
+  while (!isOver()) {
+    const begun = performance.now()
+    const client = new Client(target)
+    const { status } = await client.send(get('/livez'))
+    client.socket.destroy()
+    times.push(performance.now() - begun)
+    if (status !== 200) t.fail(`/livez is ${status}`)
+    await sleep(100)
+  }
+  return times
+}
+
+t.test('a flood of requests that are not HTTP loses no probe, and is a line of log per minute', async (t) => {
+  const SECONDS = 10
+  const service = await start(t, {})
+  const { target } = service
+  const notHttp = parserMethods()
+    .filter((method) => method !== 'PRI' && !METHODS.includes(method))
+    .map((method) => `${method} /a RTSP/1.1\r\n\r\n`)
+  t.ok(notHttp.length > 5)
+
+  /** Sends a request on a new connection, many times in one packet, and waits for the end of the connection. */
+  async function send(request: string): Promise<void> {
+    const socket = connect(target)
+      .on('error', () => {})
+      .resume()
+    socket.write(request.repeat(100))
+    await new Promise((resolve) => socket.once('close', resolve))
+  }
+  async function flood(connections: number, requests: string[]): Promise<number> {
+    const end = Date.now() + 1000 * SECONDS
+    const isOver = () => Date.now() > end
+    const loop = async () => {
+      for (let i = 0; !isOver(); i++) await send(requests[i % requests.length] as string)
+    }
+    const loops = Array.from({ length: connections }, loop)
+    const times = await probe(t, target, isOver)
+    await Promise.all(loops)
+    t.ok(Math.max(...times) < 1000, `every probe of ${times.length} within a second`)
+    return quantile(times, 0.99)
+  }
+
+  for (const connections of [1, 4]) {
+    const beside404 = await flood(connections, [
+      'GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n',
+    ])
+    const p99 = await flood(connections, notHttp)
+    t.comment(
+      `${connections} connections: 99 % of the probes within ${p99.toFixed(1)} ms, and ${beside404.toFixed(1)} ms beside 404s`,
+    )
+  }
+  const page = await scrape(service)
+  t.ok((page[rejectionCount('method')] as number) > 1000)
+  t.equal(page.http_requests_in_flight, 0)
+  const lines = (await docker('logs', service.container)).split('\n')
+  t.equal(
+    lines.filter((line) => /"level":"(warn|error)"/.test(line)).length,
+    1,
+    lines.join('\n').slice(0, 2000),
+  )
+  await isAlive(t, service)
+})
+
+t.test(
+  'connections without end, and heads without end, do not kill it while its store is full',
+  async (t) => {
+    const CONNECTIONS = 15_000
+    const HEAD_BYTES = 15 * 1024
+    const service = await start(t, {})
+    const { target } = service
+    const body = randomBytes(1025)
+    let stored = 0
+    const fill = async () => {
+      const client = new Client(target)
+      for (let status = 201; status === 201; ) {
+        ;({ status } = await client.send(put(`/api/buckets/${stored++}`, body.length), body))
+        t.match(status, status === 201 ? 201 : 507)
+      }
+      client.socket.destroy()
+    }
+    await Promise.all(Array.from({ length: 8 }, fill))
+    const before = await scrape(service)
+
+    const times: number[] = []
+    let isOver = false
+    /** A client that keeps its connection, and one that opens one for each request. */
+    async function behave(): Promise<void> {
+      const kept = new Client(target)
+      while (!isOver) {
+        for (const client of [kept, new Client(target)]) {
+          const begun = performance.now()
+          const answer = await client.send(get('/api/buckets/1'))
+          times.push(performance.now() - begun)
+          if (answer.status !== 200 || !answer.body.equals(body)) t.fail(`${answer.status}`)
+          if (client !== kept) client.socket.destroy()
+        }
+        await sleep(5)
+      }
+      kept.socket.destroy()
+    }
+    const behaving = behave()
+    for (const client of [
+      unfinishedHead(HEAD_BYTES),
+      unfinishedHead(HEAD_BYTES),
+      unfinishedHead(HEAD_BYTES),
+      idle,
+    ]) {
+      const sockets = await openMany(target, client, CONNECTIONS)
+      const page = await scrape(service)
+      t.ok((page.http_connections as number) < CONNECTIONS)
+      t.equal(page.storage_objects, before.storage_objects)
+      for (const socket of sockets) socket.destroy()
+    }
+    isOver = true
+    await behaving
+    const page = await scrape(service)
+    const peak = await peakMemory(service)
+    t.comment(
+      `${page['http_connections_closed_total{reason="limit"}']} connections closed at the limit; ${times.length} requests beside, ` +
+        `99 % within ${quantile(times, 0.99).toFixed(1)} ms; at most ${Math.round(peak / MIB)} MiB resident`,
+    )
+    t.ok((page['http_connections_closed_total{reason="limit"}'] as number) > CONNECTIONS)
+    t.equal(page.storage_objects, before.storage_objects)
+    await isAlive(t, service)
+  },
+)
+
+t.test('a thousand clients that never read their answers take bounded memory', async (t) => {
+  const service = await start(t, { RESPONSE_TIMEOUT_SECONDS: '5', STALL_TIMEOUT_SECONDS: '10' })
+  const before = await scrape(service)
+  // What the kernel holds of their answers is not the service's: some hundred megabytes, and not all that there is.
+  const clients: [count: number, path: string][] = [
+    [1000, '/metrics'],
+    [100, '/docs/static/swagger-ui-bundle.js'],
+  ]
+  const sockets: Socket[] = []
+  for (const [count, path] of clients) {
+    const deaf: SlowClient = (target) => {
+      const socket = idle(target).pause()
+      socket.write(get(path).repeat(10))
+      return socket
+    }
+    sockets.push(...(await openMany(service.target, deaf, count)))
+  }
+  const cut = 'http_connections_closed_total{reason="timeout"}'
+  await eventually(60, async () => ((await scrape(service))[cut] as number) >= 100)
+  const peak = await peakMemory(service)
+  t.comment(`at most ${Math.round(peak / MIB)} MiB resident`)
+  t.ok(peak < 256 * MIB, `${peak} bytes`)
+  for (const socket of sockets) socket.destroy()
+  await eventually(10, isIdle(service, before))
+  await isAlive(t, service)
 })

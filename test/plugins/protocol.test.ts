@@ -6,6 +6,7 @@ import {
   build,
   exchange,
   listen,
+  parserMethods,
   refusal,
   rejectionCount,
   requestCount,
@@ -13,7 +14,6 @@ import {
   send,
   until,
 } from '../helper.ts'
-import { runSync } from '../process.ts'
 
 const OBJECT = '/api/buckets/a'
 const PUT = `PUT ${OBJECT} HTTP/1.1\r\nHost: a\r\n`
@@ -146,14 +146,6 @@ t.test(
   },
 )
 
-/** Every method that Node.js's parser knows: no public list has those that are not HTTP's. */
-const PARSER_METHODS: string[] = JSON.parse(
-  runSync(
-    ...[process.execPath, '--no-warnings', '--expose-internals', '--print'],
-    "JSON.stringify(require('internal/test/binding').internalBinding('http_parser').allMethods)",
-  ).stdout,
-)
-
 t.test('no method or version that the parser knows beyond HTTP reaches the router', async (t) => {
   const reference = createServer((_request, response) => response.end()).listen(0, '127.0.0.1')
   t.after(() => reference.close())
@@ -166,7 +158,7 @@ t.test('no method or version that the parser knows beyond HTTP reaches the route
   const status = async (port: number, firstLine: string) =>
     Number((await exchange(port, `${firstLine}\r\nHost: a\r\nConnection: close\r\n\r\n`)).slice(9, 12))
   const refused: Record<string, number> = { method: 0, version: 0, connect: 0 }
-  for (const method of PARSER_METHODS) {
+  for (const method of parserMethods()) {
     for (const protocol of ['HTTP', 'RTSP', 'ICE']) {
       for (const version of ['0.9', '1.0', '1.1', '2.0']) {
         const firstLine = `${method} /a ${protocol}/${version}`
