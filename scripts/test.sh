@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs tap: `npm test` runs all files and asks for full coverage, which needs redis-server; `npm test -- FILE...` runs these
-# files alone, and measures no coverage.
+# Runs tap. `npm test` runs all files and asks for full coverage, which needs redis-server.
+# `npm test -- FILE...` runs these files alone, without coverage.
 set -eu
 
 files=0

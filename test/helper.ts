@@ -104,7 +104,7 @@ export function parserMethods(): string[] {
   )
 }
 
-/** How long something may take before it counts as hanging, in seconds, on whatever machine. */
+/** What takes longer hangs, on any machine. In seconds. */
 const HANGING_SECONDS = 60
 
 /** Waits until a condition holds, looking again whenever the event loop has gone round; fails when it hangs. */

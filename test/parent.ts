@@ -1,4 +1,4 @@
-/** Ends this process soon after its parent: npm ends without a word to tap, and tap without one to its tests, if it is killed. */
+/** Ends this process soon after its parent. If npm is killed, tap does not notice, nor do tests if tap is. */
 const INTERVAL_MS = 500
 const parent = process.ppid
 

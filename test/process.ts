@@ -1,6 +1,6 @@
 /**
- * Programs that tests and benchmarks start. Each has an environment that depends on nobody's settings, and none is left behind,
- * however the process that has started it ends.
+ * Starts the programs that tests and benchmarks need. Their environment does not depend on the user's
+ * settings. None of them outlives the process that has started it, however that process ends.
  */
 import { type ChildProcess, type StdioOptions, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -12,22 +12,22 @@ import type { Readable, Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import './parent.ts'
 
-/** The variables of this process that programs get: where things are, and which Docker engine to use. */
+/** The variables that programs inherit: where things are, and which Docker engine to use. */
 const INHERITED = ['PATH', 'HOME', 'TMPDIR', 'XDG_RUNTIME_DIR']
 const DOCKER = ['HOST', 'CONFIG', 'CONTEXT', 'CERT_PATH', 'TLS_VERIFY'].map((name) => `DOCKER_${name}`)
 
 type Variables = Record<string, string>
 
 export interface Options {
-  /** Variables of the program beside those that all programs get. */
+  /** Variables in addition to the inherited ones. */
   env?: Variables | undefined
   cwd?: string
 }
 
 export interface StartOptions extends Options {
-  /** As `spawn` has it. By default the standard output is a pipe, and errors go where those of this process go. */
+  /** As for `spawn`. By default the standard output is a pipe, and standard error is inherited. */
   stdio?: StdioOptions
-  /** Whether tap measures which lines of src/ the program runs. */
+  /** Whether tap measures the coverage of the program. */
   isCovered?: boolean
 }
 
@@ -36,7 +36,7 @@ export interface RunOptions extends Options {
   input?: string
 }
 
-/** What a program has left. The status is 127 where the program is not installed, and null after a signal. */
+/** The status is 127 if the program is not installed, and null if a signal has ended it. */
 export interface Result {
   status: number | null
   stdout: string
@@ -51,13 +51,13 @@ function environment(env: Variables = {}): Variables {
   return { ...Object.fromEntries(inherited), ...env }
 }
 
-/** A command with its whole environment. tap adds variables to whatever a test starts: `env -i` drops them. */
+/** tap adds variables to every program that a test starts. `env -i` drops them. */
 const bare = (args: string[], env?: Variables): [string, string[]] => [
   'env',
   ['-i', ...Object.entries(environment(env)).map(([name, value]) => `${name}=${value}`), ...args],
 ]
 
-/** Reads `NUMBER COMMAND` to add a command and `NUMBER` to drop it; at the end of input runs them, the last one first. */
+/** `NUMBER COMMAND` adds a command, `NUMBER` drops it. At the end of the input they run, the last first. */
 const GUARD = `
   { number = $1 + 0; sub(/^[0-9]+ ?/, ""); commands[number] = $0; if (number > last) last = number }
   END { for (; last > 0; last--) if (commands[last] != "") system(commands[last]) }`
@@ -65,10 +65,11 @@ let guardInput: Writable | undefined
 let guarded = 0
 
 /**
- * Has a command run when this process has ended, however it has ended: the kernel closes the pipe that a process of another
- * session reads. Commands run one after another, the last one first.
+ * Runs a command when this process has ended, even if SIGKILL has ended it. A process in another session
+ * reads a pipe, which the kernel closes when this process ends. Commands run one after another, the last
+ * first.
  *
- * @returns a function that takes the command back.
+ * @returns a function that drops the command.
  */
 export function guard(...command: string[]): () => void {
   if (guardInput === undefined) {
@@ -84,12 +85,12 @@ export function guard(...command: string[]): () => void {
   return () => void guardInput?.write(`${number}\n`)
 }
 
-/** Starts a program, in a process group of its own, which is killed when this process ends. */
+/** Starts a program in a new process group. The group is killed when this process ends. */
 export function start(
   args: string[],
   { env, cwd, stdio = ['ignore', 'pipe', 'inherit'], isCovered = false }: StartOptions = {},
 ): ChildProcess {
-  // Node.js passes the number of the channel for messages in a variable.
+  // Node.js passes the channel of `ipc` in a variable.
   const isBare = !isCovered && !stdio.includes('ipc')
   const [file, rest] = isBare ? bare(args, env) : [args[0] as string, args.slice(1)]
   const child = spawn(file, rest, { env: environment(env), cwd, stdio, detached: true })
@@ -97,7 +98,7 @@ export function start(
   return child
 }
 
-/** Kills a program with all that it has started, and waits for its end. */
+/** Kills a program and everything that it has started, and waits for its end. */
 export async function stop(child: ChildProcess): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
   const exit = once(child, 'exit')
@@ -108,7 +109,7 @@ export async function stop(child: ChildProcess): Promise<void> {
 /** Runs a program to its end. */
 export async function run(args: string[], { input = '', ...options }: RunOptions = {}): Promise<Result> {
   const child = start(args, { ...options, stdio: 'pipe' })
-  // A program need not read what it is given.
+  // A program may end without reading its input.
   child.stdin?.on('error', () => {}).end(input)
   const [[status], stdout, stderr] = await Promise.all([
     once(child, 'close'),
@@ -129,7 +130,7 @@ export async function outputOf(args: string[], options?: RunOptions): Promise<st
   return stdout
 }
 
-/** Runs a program that takes a moment to its end, while this process waits. */
+/** Runs a short program to its end, and blocks this process meanwhile. */
 export function runSync(...args: string[]): Result {
   return spawnSync(...bare(args), { encoding: 'utf8' })
 }
@@ -137,11 +138,11 @@ export function runSync(...args: string[]): Result {
 /** Whether a program is installed. */
 export const hasProgram = (name: string) => runSync('sh', '-c', 'command -v "$0"', name).status === 0
 
-/** Why tests that need a program are skipped: it is not installed. In CI they run, and fail. */
+/** The reason to skip tests that need a program. In CI they run and fail instead. */
 export const lacking = (program: string) =>
   process.env.CI === undefined && !hasProgram(program) ? `no ${program}` : false
 
-/** A folder for temporary files, which is removed at the end of this process at the latest. */
+/** A temporary folder. It is removed when this process ends, if not before. */
 export interface Directory {
   readonly path: string
   remove(): void

@@ -6,14 +6,14 @@ import { Deadlines } from '../src/store/deadlines.ts'
 import { until } from './helper.ts'
 import { freePorts, lacking, outputOf, start, stop, temporaryDirectory } from './process.ts'
 
-/** Whether the file of tests has a redis-server to run with. Without one it says so and passes; in CI it fails. */
+/** Whether there is a redis-server. Without one the file is skipped; in CI it fails. */
 export function hasRedis(t: Test): boolean {
   const missing = lacking('redis-server')
   if (missing) t.plan(0, `skipped: ${missing}`)
   return !missing
 }
 
-/** Has the service wait for its engine as long as it takes, for the length of a test: when it gives up is for other tests. */
+/** Lifts the time limits of the engine during a test, because a busy machine would exceed them. */
 export function waitForEngine(t: Test): void {
   const { limit } = Deadlines.prototype
   // `t.intercept` would keep a stack trace of each call.
@@ -96,7 +96,7 @@ export interface ClusterOptions {
   password?: string
 }
 
-/** How long a server of a cluster may be silent until it counts as failed: longer than a busy machine lets one that is well wait. */
+/** A server that is silent for so long counts as failed. A busy machine must not cause this. */
 const NODE_TIMEOUT_MS = '5000'
 
 /** Starts a cluster of three primaries. */

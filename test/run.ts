@@ -1,4 +1,4 @@
-/** In the process of tap: a signal ends it soon, where tap would wait for the tests that are under way. */
+/** Ends tap soon after a signal. By itself tap waits until the running tests have ended. */
 import './parent.ts'
 
 const GRACE_MS = 1000

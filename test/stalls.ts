@@ -1,28 +1,28 @@
 /**
- * In a thread of its own: adds up for how long the machine has let this process and those that it has started wait for a core, or
- * has stood still as a whole.
+ * Runs in a separate thread. Adds up how long this process and its children waited for a core, and how
+ * long the whole machine stood still.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { isMainThread, workerData } from 'node:worker_threads'
 
 export const TICK_MS = 10
-/** For so many ticks there is room: an hour. */
+/** The size of the record, in ticks: an hour. */
 export const TICKS = 360_000
 
-/** How many turns pass until it is looked for new processes. */
+/** New children are looked for once in so many turns. */
 const TURNS_A_LOOK = 20
 
 /** What the threads share. */
 export interface Watch {
-  /** For how long processes had waited at each tick since the start, in milliseconds; not a number before its tick. */
+  /** The total waiting time at each tick, in milliseconds. NaN until the tick has come. */
   readonly stalledMs: Float64Array
   readonly startedMs: number
 }
 
-/** The time, in milliseconds since the machine has started: the same for all threads, and no test stops it. */
+/** Milliseconds on a clock that all threads share and that no test stops. */
 export const nowMs = () => Number(process.hrtime.bigint()) / 1e6
 
-/** What a file of Linux says of a process; undefined elsewhere, and where the process has ended. */
+/** Reads a file of /proc. Undefined on other systems, and when the process has ended. */
 function read(pid: string, file: string): string | undefined {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'latin1')
@@ -31,7 +31,7 @@ function read(pid: string, file: string): string | undefined {
   }
 }
 
-/** This process, and those that it has started. */
+/** The ids of this process and of its children. */
 function family(): string[] {
   const own = `${process.pid}`
   const parentOf = (pid: string) => read(pid, 'stat')?.split(') ').at(-1)?.split(' ')[1]
@@ -39,7 +39,7 @@ function family(): string[] {
   return [own, ...pids.filter((pid) => parentOf(pid) === own)]
 }
 
-/** For how long the main thread of a process has waited for a core since it began, in milliseconds. */
+/** How long the main thread of a process has waited for a core since it began, in milliseconds. */
 const waitedMs = (pid: string) => Number(read(pid, 'schedstat')?.split(' ')[1] ?? 0) / 1e6
 
 function run({ stalledMs, startedMs }: Watch): void {

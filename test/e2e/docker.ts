@@ -19,7 +19,7 @@ export async function compose(args: string[], env: Record<string, string> = {}):
   return (await outputOf(command, { env: { ...PORTS, ...env } })).trim()
 }
 
-/** Has docker remove something when this process has ended: again and again, for a command may still be under way. */
+/** Runs docker when this process has ended, three times, because an earlier command may still be running. */
 const guardDocker = (...args: string[]) =>
   guard('sh', '-c', 'for attempt in 1 2 3; do docker "$@"; sleep 1; done', 'sh', ...args)
 
