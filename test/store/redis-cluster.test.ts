@@ -4,7 +4,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { type App, build, listen, scrape, send, until } from '../helper.ts'
 import { limit, within } from '../limits.ts'
-import { certificates, hasRedis, messages, type Server, startCluster } from '../redis.ts'
+import { certificates, hasRedis, messages, type Server, startCluster, waitForEngine } from '../redis.ts'
 
 type Lines = Record<string, unknown>[]
 
@@ -74,9 +74,10 @@ if (hasRedis(t)) {
     const { url, servers } = await startCluster(t)
     const app = build(t, { STORAGE_URL: url })
     const ids = Array.from({ length: 300 }, (_, i) => `id-${i}`)
-    await Promise.all(ids.map((id) => put(app, id)))
 
     t.test('share the objects, and a listing goes over all of them', async (t) => {
+      waitForEngine(t)
+      await Promise.all(ids.map((id) => put(app, id)))
       const sizes = await Promise.all(servers.map(async ({ ask }) => Number(await ask('dbsize'))))
       t.ok(
         sizes.every((size) => size > 50),
@@ -91,6 +92,7 @@ if (hasRedis(t)) {
     })
 
     t.test('give slots to each other, and every object is found wherever it is', async (t) => {
+      waitForEngine(t)
       const key = 'storage-api:id-1'
       const slot = await (servers[0] as Server).ask('cluster', 'keyslot', key)
       const counts = await Promise.all(servers.map(({ ask }) => ask('cluster', 'countkeysinslot', slot)))
@@ -135,6 +137,7 @@ if (hasRedis(t)) {
     const withPassword = (password: string) => url.replace('://', `://:${password}@`)
     const right = { STORAGE_URL: withPassword('secret'), STORAGE_CA_FILE: `${tls}/ca.crt` }
     const app = build(t, right)
+    await until(async () => (await readiness(app)).status === 'ok')
     const ids = Array.from({ length: 60 }, (_, i) => `id-${i}`)
     const codes = await Promise.all(ids.map(async (id) => (await put(app, id)).statusCode))
     t.ok(codes.every((code) => code === 201))
