@@ -5,8 +5,8 @@ import type { Socket } from 'node:net'
 const MAX_BODY_BYTES = 1024
 
 /**
- * The server's event for an answer that its client does not read at once, with the connection, and whether the answer is whole,
- * so that `writableLength` says what is left of it.
+ * The server's event for an answer that its client does not read at once, with the response, its connection, and whether the answer
+ * is whole, so that the connection's `writableLength` says what is left of it.
  */
 export const UNREAD = 'unread'
 
@@ -47,6 +47,6 @@ export class OneWriteResponse<R extends IncomingMessage> extends ServerResponse<
     const socket = this.socket as (Socket & { server: Server }) | null
     if (this.#isUnread || socket === null || socket.writableLength === 0) return
     this.#isUnread = true
-    socket.server.emit(UNREAD, socket, isWhole)
+    socket.server.emit(UNREAD, this, socket, isWhole)
   }
 }

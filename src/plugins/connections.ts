@@ -12,8 +12,8 @@ export const LINGER_MS = 2000
 /** The most pipelined requests that may wait in all, at 3 kB each: one more, and its connection is closed. */
 export const MAX_WAITING = 10_000
 
-/** Told of a request that ended without `onResponse`, and the status code it counts as: none, if it counts elsewhere. */
-type AbortListener = (reply: FastifyReply, statusCode: number | undefined) => void
+/** Told of a request that ended without `onResponse`, and the status code it counts as. */
+type AbortListener = (reply: FastifyReply, statusCode: number) => void
 
 /** What there is to know of a request while it waits for its turn. */
 type WaitingRequest = Pick<IncomingMessage, 'method' | 'complete'>
@@ -122,7 +122,7 @@ function createConnections(maxConnections: number, onLimit: (socket: Socket, lim
     return [...busy].flatMap((socket) => connections.get(socket)?.current ?? [])
   }
 
-  function abort(socket: Socket, statusCode?: number): void {
+  function abort(socket: Socket, statusCode: number): void {
     const connection = connections.get(socket)
     if (connection?.current === undefined) return
     for (const listener of listeners) listener(connection.current, statusCode)

@@ -100,11 +100,10 @@ function measureRequests(app: FastifyInstance): void {
   })
   connections.onAbort(end)
 
-  function end(reply: FastifyReply, statusCode: number | undefined): void {
+  function end(reply: FastifyReply, statusCode: number): void {
     const { method, measuredPath } = reply.request
     if (measuredPath === undefined) return
     inFlight--
-    if (statusCode === undefined) return
     durations.observe(method, measuredPath, statusCode, reply.elapsedTime / 1000)
   }
 }

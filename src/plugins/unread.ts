@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
@@ -21,6 +22,8 @@ declare module 'fastify' {
 
 const plugin: FastifyPluginAsync = async (app) => {
   const { connections } = app
+  // However short the answers are, half of the connections do not wait for clients that do not read.
+  const leastBytes = Math.min(MAX_UNREAD_BYTES, (2 * MAX_UNREAD_BYTES) / app.config.MAX_CONNECTIONS)
   const timeoutMs = app.config.RESPONSE_TIMEOUT_SECONDS * 1000
   /** How many bytes of each answer wait, the one that has waited longest first. */
   const unread = new Map<Socket, number>()
@@ -43,13 +46,11 @@ const plugin: FastifyPluginAsync = async (app) => {
   }
 
   app.decorateReply('holdUnread', undefined)
-  app.server.on(UNREAD, (socket: Socket, isWhole: boolean) => {
-    const reply = connections.current(socket)
-    if (reply === undefined) return
-    const bytes = isWhole ? socket.writableLength : STREAM_BYTES
-    const free = reply.holdUnread?.() ?? hold(socket, bytes)
+  app.server.on(UNREAD, (response: ServerResponse, socket: Socket, isWhole: boolean) => {
+    const bytes = isWhole ? Math.max(socket.writableLength, leastBytes) : STREAM_BYTES
+    const free = connections.current(socket)?.holdUnread?.() ?? hold(socket, bytes)
     const timeout = setTimeout(() => connections.cut(socket, 'timeout'), timeoutMs)
-    reply.raw.once('close', () => {
+    response.once('close', () => {
       clearTimeout(timeout)
       free()
     })

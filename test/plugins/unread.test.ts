@@ -1,6 +1,7 @@
-import { once } from 'node:events'
-import { connect } from 'node:net'
+import { EventEmitter, once } from 'node:events'
+import { connect, Socket } from 'node:net'
 import t, { type Test } from 'tap'
+import { UNREAD } from '../../src/one-write-response.ts'
 import { build, listen, send, until } from '../helper.ts'
 
 /** A client that asks many times and never reads: the kernel holds some megabytes of answers, and the service the next one. */
@@ -86,6 +87,23 @@ t.test(
     t.strictSame(waiting(), ports.slice(-fitting))
     t.equal(app.connections.closed.limit, 20)
     t.match(lines, [{ reason: 'limit', msg: 'connection closed: too many bytes are unread', count: 1 }])
+  },
+)
+
+t.test(
+  'however short they are, answers that nobody reads wait on half of the connections at most',
+  async (t) => {
+    const app = build(t, { MAX_CONNECTIONS: '8' })
+    await app.ready()
+    const responses = Array.from({ length: 7 }, () => new EventEmitter())
+    for (const [i, response] of responses.entries()) {
+      app.server.emit(UNREAD, response, new Socket(), true)
+      t.equal(app.connections.closed.limit, Math.max(0, i + 1 - 4))
+    }
+    for (const response of responses) response.emit('close')
+    for (let i = 0; i < 4; i++) app.server.emit(UNREAD, responses[i], new Socket(), true)
+    t.equal(app.connections.closed.limit, 3, 'what has been read does not count')
+    for (const response of responses) response.emit('close')
   },
 )
 
