@@ -138,7 +138,7 @@ t.test('limits and figures are those of the code', async (t) => {
       `${RECORD.bytes} bytes of bookkeeping, and ${OWN_BUFFER.bytes} more above ${MAX_PACKED_BYTES / KiB} KiB`,
       `| ${LIMIT_MS / 1000} s per operation`,
       `| ${MAX_HEADER_BYTES / KiB} KiB, ${MAX_HEADERS} headers |`,
-      `| ${MAX_UNREAD_BYTES / MiB} MiB over all connections |`,
+      `| ${MAX_UNREAD_BYTES / MiB} MiB over all connections`,
       `${thousands(MAX_WAITING)} wait over all connections`,
     ],
     [

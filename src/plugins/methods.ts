@@ -2,6 +2,7 @@ import { METHODS } from 'node:http'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { methodNotAllowed, notFound } from '../errors.ts'
+import { ASTERISK } from './protocol.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -26,13 +27,9 @@ const plugin: FastifyPluginAsync = async (app) => {
 
   const list = (methods: Set<string>) => [...methods].sort().join(', ')
   const anywhere = new Set<string>()
-  app.setNotFoundHandler(() => {
-    throw notFound()
-  })
-  // The router takes `*` for `/`.
-  app.addHook('onRequest', ({ raw }, reply, done) => {
-    if (raw.url !== '*') done()
-    else reply.code(204).header('allow', list(anywhere)).send()
+  app.setNotFoundHandler(({ raw }, reply) => {
+    if (raw.method !== 'OPTIONS' || raw.url !== ASTERISK) throw notFound()
+    reply.code(204).header('allow', list(anywhere)).send()
   })
 
   app.decorate('answerOtherMethods', () => {

@@ -6,6 +6,9 @@ import { MAX_HEADERS, type Reason } from './rejections.ts'
 /** A host and perhaps a port, or nothing (RFC 9110 section 7.2, RFC 3986 section 3.2). */
 const HOST = /^(?:\[[\w.:~!$&'()*+,;=-]+\]|[\w.~!$&'()*+,;=%-]*)(?::\d*)?$/
 
+/** The target `*` (RFC 9112 section 3.2.4) to the router, which takes it for `/`. No client can send a target with a space. */
+export const ASTERISK = '/ *'
+
 /** What this server takes for HTTP; Node.js's parser knows RTSP's methods besides. */
 const HTTP_METHODS = new Set<string | undefined>(METHODS)
 
@@ -20,10 +23,8 @@ function countHosts(rawHeaders: string[]): number {
 
 /** Why a request is refused that the parser lets pass and RFC 9112 does not. */
 function reasonToReject(request: IncomingMessage): Reason | undefined {
-  const { method, url, httpVersion, headers, rawHeaders } = request
+  const { method, httpVersion, headers, rawHeaders } = request
   if (!HTTP_METHODS.has(method)) return 'method'
-  // RFC 9112 section 3.2.4.
-  if (url === '*' && method !== 'OPTIONS') return 'malformed'
   if (httpVersion !== '1.1' && httpVersion !== '1.0') return 'version'
   if (rawHeaders.length > 2 * MAX_HEADERS) return 'header_count'
   const hosts = countHosts(rawHeaders)
@@ -68,8 +69,9 @@ const plugin: FastifyPluginAsync = async (app) => {
   const [serve] = app.server.listeners('request') as [RequestListener]
   app.server.off('request', serve).on('request', (request, response) => {
     const reason = reasonToReject(request)
-    if (reason === undefined) serve(request, response)
-    else app.refuse(request.socket, reason, request)
+    if (reason !== undefined) return app.refuse(request.socket, reason, request)
+    if (request.url === '*') request.url = ASTERISK
+    serve(request, response)
   })
 
   // Whether the client sends the body that it was not asked for, nobody can tell.

@@ -43,6 +43,8 @@ const CATALOGUE = [
   `http_request_duration_seconds_bucket{le="[^"]+",${REQUEST}}`,
   `http_request_duration_seconds_(?:sum|count){${REQUEST}}`,
   'http_requests_in_flight',
+  'http_connections',
+  `http_connections_closed_total{reason=${among('limit', 'idle', 'timeout')}}`,
   `http_requests_rejected_total{reason=${REASON}}`,
   `storage_operations_total{operation="put",outcome=${PUT_OUTCOME}}`,
   `storage_operations_total{operation="delete",outcome=${DELETE_OUTCOME}}`,
