@@ -185,8 +185,13 @@ t.test('what arrives between two requests that were pipelined waits for the seco
   await app.ready()
   const socket = new Socket()
   const order: string[] = []
+  app.connections.accept(socket)
   for (const name of ['first', 'second']) app.connections.enter(socket, reply, () => order.push(name))
+  t.strictSame(app.connections.replies(), [reply])
   app.connections.leave(socket)
+  t.strictSame(app.connections.replies(), [], 'no request is under way')
+  app.connections.destroyIdle()
+  t.notOk(socket.destroyed, 'the second one is to come')
   app.connections.enter(socket, reply, () => order.push('third'))
   t.strictSame(order, ['first'])
   await setImmediate()
