@@ -92,6 +92,7 @@ app.log.info(
     access: config.TOKENS.length === 0 ? 'open to all: no AUTH_TOKENS' : 'with a bearer token',
     maxObjectBytes: config.MAX_OBJECT_BYTES,
     maxStoreBytes: config.MAX_STORE_BYTES,
+    maxConnections: config.MAX_CONNECTIONS,
   },
   'listening',
 )

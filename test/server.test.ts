@@ -56,6 +56,7 @@ t.test('the start is one log line: version, revision, address, engine, limits', 
     REVISION: '0a1b2c3',
     MAX_OBJECT_BYTES: '10',
     MAX_STORE_BYTES: '1000',
+    MAX_CONNECTIONS: '7',
     DRAIN_SECONDS: '0',
   }
   const service = start(t, env, ['--expose-gc'])
@@ -69,6 +70,7 @@ t.test('the start is one log line: version, revision, address, engine, limits', 
     access: 'open to all: no AUTH_TOKENS',
     maxObjectBytes: 10,
     maxStoreBytes: 1000,
+    maxConnections: 7,
   })
   t.equal((await send({ port: await service.port(), path: '/readyz' })).statusCode, 200)
   t.equal(service.lines.length, 1)
