@@ -11,12 +11,9 @@ export const MAX_UNREAD_BYTES = 32 * 2 ** 20
 const STREAM_BYTES = 128 * 2 ** 10
 
 declare module 'fastify' {
-  interface FastifyReply {
-    /**
-     * For a route that sends what the store keeps, to be set before: is called if the client does not read it at once, and
-     * returns what to call at the end. All other answers count against the limit.
-     */
-    holdUnread: (() => () => void) | undefined
+  interface FastifyContextConfig {
+    /** The route sends what the store keeps, and tells the store itself while a client reads it: the limit leaves it out. */
+    sendsStored?: boolean
   }
 }
 
@@ -45,20 +42,20 @@ const plugin: FastifyPluginAsync = async (app) => {
     return () => release(socket)
   }
 
-  app.decorateReply('holdUnread', undefined)
   app.server.on(UNREAD, (response: ServerResponse, socket: Socket, isWhole: boolean) => {
     const bytes = isWhole ? Math.max(socket.writableLength, leastBytes) : STREAM_BYTES
-    const free = connections.current(socket)?.holdUnread?.() ?? hold(socket, bytes)
+    const { sendsStored } = connections.current(socket)?.routeOptions.config ?? {}
+    const free = sendsStored ? undefined : hold(socket, bytes)
     const timeout = setTimeout(() => connections.cut(socket, 'timeout'), timeoutMs)
     response.once('close', () => {
       clearTimeout(timeout)
-      free()
+      free?.()
     })
   })
 }
 
 /**
  * Bounds what clients do not read of answers, of every route: the bytes over all connections, and the time. Where there are too
- * many bytes, the answer that has waited longest gives way, with its connection. Decorates replies with `holdUnread`.
+ * many bytes, the answer that has waited longest gives way, with its connection.
  */
 export default fp(plugin, { name: 'unread', dependencies: ['config', 'connections'] })

@@ -115,25 +115,30 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
     })
   })
 
-  app.get('/api/buckets/:id', { schema: getSchema, onRequest: checkId }, (request, reply) => {
-    const { headers } = request.raw
-    const preconditions = readPreconditions(headers)
-    return settle(store.get(request.params.id), (object) => {
-      if (!isWanted(object, preconditions, reply)) return
-      const { bytes, etag, size } = object
-      const isRangeWanted = (headers['if-range'] ?? etag) === etag
-      const range = isRangeWanted ? readRange(headers.range, size) : undefined
-      if (range === 'unsatisfiable') throw rangeNotSatisfiable(size)
-      reply.headers(GET_HEADERS).headers(validators(object))
-      reply.holdUnread = () => store.reading(object)
-      if (range === undefined) {
-        reply.send(bytes)
-      } else {
-        reply.code(206).header('content-range', `bytes ${range.first}-${range.last}/${size}`)
-        reply.send(bytes.subarray(range.first, range.last + 1))
-      }
-    })
-  })
+  app.get(
+    '/api/buckets/:id',
+    { schema: getSchema, config: { sendsStored: true }, onRequest: checkId },
+    (request, reply) => {
+      const { headers } = request.raw
+      const preconditions = readPreconditions(headers)
+      return settle(store.get(request.params.id), (object) => {
+        if (!isWanted(object, preconditions, reply)) return
+        const { bytes, etag, size } = object
+        const isRangeWanted = (headers['if-range'] ?? etag) === etag
+        const range = isRangeWanted ? readRange(headers.range, size) : undefined
+        if (range === 'unsatisfiable') throw rangeNotSatisfiable(size)
+        reply.headers(GET_HEADERS).headers(validators(object))
+        if (range === undefined) {
+          reply.send(bytes)
+        } else {
+          reply.code(206).header('content-range', `bytes ${range.first}-${range.last}/${size}`)
+          reply.send(bytes.subarray(range.first, range.last + 1))
+        }
+        // Nothing is kept on the reply for this: V8 would promote it with all that it leads to, half as much again for a GET.
+        if (request.raw.socket.writableLength > 0) reply.raw.once('close', store.reading(object))
+      })
+    },
+  )
 
   app.delete('/api/buckets/:id', { schema: deleteSchema, onRequest: checkId }, (request, reply) =>
     settle(store.delete(request.params.id, readPreconditions(request.raw.headers)), (outcome) => {
