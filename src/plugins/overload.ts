@@ -69,8 +69,8 @@ class StandingQueue {
 
 const plugin: FastifyPluginAsync<OverloadOptions> = async (app, options) => {
   const {
-    targetMs = 200,
-    intervalMs = 500,
+    targetMs = 400,
+    intervalMs = 300,
     maxHeapUsedBytes = 0.9 * getHeapStatistics().heap_size_limit,
     sampleIntervalMs = 1000,
     now = () => performance.now(),
