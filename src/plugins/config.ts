@@ -15,7 +15,7 @@ function memory(): number {
   return Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem())
 }
 
-/** What the process needs beside the store and its connections, in bytes: 85 MiB at rest, and what requests under way take. */
+/** The memory of the process without the store and its connections, in bytes: 85 MiB at rest, and the requests under way. */
 const PROCESS_BYTES = 160 * 2 ** 20
 
 /**
