@@ -314,7 +314,7 @@ line(
     open, and idle ones are closed for new ones.`,
     gauge('http_connections', 'open'),
     [
-      `sum by (instance, reason) (${rate('http_connections_closed_total')}) > 0`,
+      `sum by (instance, reason) (${rate('http_connections_closed_total')})`,
       'closed per second, {{reason}}, {{instance}}',
     ],
   ),
