@@ -145,8 +145,8 @@ t.test(
     t.ok(refused.length > accepted.length)
     t.ok(refused.every(({ head }) => /\r\nretry-after: 1\r\n/i.test(head)))
     t.ok(p99(accepted) - ownDelay < 1500, `99 % of what was accepted within ${p99(accepted)} ms`)
-    // The other half goes into nine refusals for each answer.
-    t.ok(accepted.length / SECONDS > alone / 2, `${accepted.length / SECONDS} of ${alone} requests/s`)
+    // Much of the rest goes into nine refusals for each answer.
+    t.ok(accepted.length / SECONDS > alone / 3, `${accepted.length / SECONDS} of ${alone} requests/s`)
     t.strictSame(refusedAfter, [], 'one interval after it nothing is refused')
     await isAlive(t, service)
   },
