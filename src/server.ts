@@ -15,7 +15,7 @@ const FINISH_MS = 10_000
  */
 const ONE_CTRL_C_MS = 500
 
-/** Stops the process with one line that says which setting is wrong, and what is allowed. */
+/** Stops the process. The message names the wrong setting and the allowed values in one line. */
 function refuseToStart(message: string): never {
   console.error(message)
   process.exit(1)

@@ -165,7 +165,7 @@ t.test('an address that cannot be listened on stops the start with one line, and
     [{ PORT: `${port}` }, `PORT must be a free port, not ${port}: another process listens on it\n`],
     [{ HOST: '192.0.2.1' }, `${noAddress} "192.0.2.1"\n`],
     [{ HOST: 'host.invalid' }, `${noAddress} "host.invalid"\n`],
-    // A link-local address is none without its interface.
+    // A link-local address is not valid without its interface.
     [{ HOST: 'fe80::1' }, /^HOST and PORT must be an address to listen on: listen \w+: .* fe80::1\n$/],
   ]
   for (const [env, stderr] of cases) {

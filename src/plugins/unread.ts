@@ -7,7 +7,7 @@ import { UNREAD } from '../one-write-response.ts'
 /** The most bytes of answers that wait for slow clients, over all connections. The largest is a page of a listing, 1 MB. */
 export const MAX_UNREAD_BYTES = 32 * 2 ** 20
 
-/** What an answer takes that is still being written, from a file: what is read ahead, and what waits in the connection. */
+/** The memory of an answer that is read from a file: the bytes read ahead, and the bytes that wait in the connection. */
 const STREAM_BYTES = 128 * 2 ** 10
 
 declare module 'fastify' {
