@@ -9,6 +9,11 @@ export interface OverloadOptions {
   /** For how long every request has to wait longer before some are refused, in milliseconds: CoDel's INTERVAL. */
   intervalMs?: number
   /**
+   * The longest time between two requests that counts as work, in milliseconds. By default 100: the kernel stops a process
+   * that has used its quota until the next period of 100 ms begins (cgroups, `cpu.max`).
+   */
+  maxWorkMs?: number
+  /**
    * How much of V8's heap may be in use, in bytes. The default is 90 % of its limit: above it V8 spends its time on
    * garbage collection, and then aborts. The store stays below a quarter.
    */
@@ -20,42 +25,57 @@ export interface OverloadOptions {
 }
 
 /**
- * Tells a standing queue from a burst, as CoDel does (RFC 8289 section 5): requests are refused only after each of them has
+ * Tells a standing queue from a burst, as CoDel does (RFC 8289 section 5). It refuses requests only after each request has
  * waited longer than the target for a whole interval.
  *
  * The queue is in the kernel, so the time that a request has waited is taken from the turns of the event loop. A turn begins
- * every request that has arrived, in the order of arrival: the last one has waited for the others, and the first
- * one for the turn before. So the shortest wait is about the length of the turn, and a turn that is shorter than the target
- * ends the interval. A pause of the process makes one long turn, and the short turns after it serve the backlog.
+ * every request that has arrived, in the order of arrival. The last one has waited for the others, and the first one has
+ * waited for the turn before. So the shortest wait is about the length of the turn, and a turn that is shorter than the
+ * target ends the interval.
+ *
+ * A pause of the process is not work: of the time between two requests no more than `maxWorkMs` counts. So a pause makes no
+ * turn long, whether the process was stopped, used up its quota, or collected garbage.
  */
 class StandingQueue {
   readonly #targetMs: number
   readonly #intervalMs: number
+  readonly #maxWorkMs: number
   readonly #now: () => number
+  #lookedAt = 0
+  /** The time that counts, in milliseconds. */
+  #workedMs = 0
   #turnBegan: number | undefined
   /** Since when every request has waited longer than the target. */
   #aboveSince: number | undefined
 
-  constructor(targetMs: number, intervalMs: number, now: () => number) {
+  constructor(targetMs: number, intervalMs: number, maxWorkMs: number, now: () => number) {
     this.#targetMs = targetMs
     this.#intervalMs = intervalMs
+    this.#maxWorkMs = maxWorkMs
     this.#now = now
   }
 
   /** Takes note of a request that begins, and says whether to refuse it. */
   enter(): boolean {
-    const now = this.#now()
+    const workedMs = this.#work()
     if (this.#turnBegan === undefined) {
-      this.#turnBegan = now
+      this.#turnBegan = workedMs
       setImmediate(() => this.#endTurn())
     }
-    if (now - this.#turnBegan <= this.#targetMs) return false
-    this.#aboveSince ??= now
-    return now - this.#aboveSince > this.#intervalMs
+    if (workedMs - this.#turnBegan <= this.#targetMs) return false
+    this.#aboveSince ??= workedMs
+    return workedMs - this.#aboveSince > this.#intervalMs
+  }
+
+  #work(): number {
+    const now = this.#now()
+    this.#workedMs += Math.min(now - this.#lookedAt, this.#maxWorkMs)
+    this.#lookedAt = now
+    return this.#workedMs
   }
 
   #endTurn(): void {
-    const isLong = this.#now() - (this.#turnBegan as number) > this.#targetMs
+    const isLong = this.#work() - (this.#turnBegan as number) > this.#targetMs
     this.#turnBegan = undefined
     if (!isLong) this.#aboveSince = undefined
     // Where the next turn begins no request, none waits.
@@ -71,11 +91,12 @@ const plugin: FastifyPluginAsync<OverloadOptions> = async (app, options) => {
   const {
     targetMs = 400,
     intervalMs = 300,
+    maxWorkMs = 100,
     maxHeapUsedBytes = 0.9 * getHeapStatistics().heap_size_limit,
     sampleIntervalMs = 1000,
     now = () => performance.now(),
   } = options
-  const queue = new StandingQueue(targetMs, intervalMs, now)
+  const queue = new StandingQueue(targetMs, intervalMs, maxWorkMs, now)
   let isHeapFull = false
   let refused = 0
   let wasOverloaded = false

@@ -2,8 +2,11 @@ import { randomUUID } from 'node:crypto'
 import type { Test } from 'tap'
 import { guard, outputOf, run } from '../process.ts'
 
-/** The name of a stack beside the one that a developer may have running. */
-const PROJECT = 'storage-api-e2e'
+/**
+ * The name of this process's stack. No other run has it: a volume that an interrupted run has left behind
+ * would show its samples to the next one.
+ */
+const PROJECT = `storage-api-e2e-${randomUUID()}`
 
 /** Ports that are free. */
 const PORTS = { STORAGE_API_PORT: '0', PROMETHEUS_PORT: '0', GRAFANA_PORT: '0' }
@@ -23,7 +26,7 @@ export async function compose(args: string[], env: Record<string, string> = {}):
 const guardDocker = (...args: string[]) =>
   guard('sh', '-c', 'for attempt in 1 2 3; do docker "$@"; sleep 1; done', 'sh', ...args)
 
-/** Starts services of the stack, with nothing stored; removes the whole stack after the test. */
+/** Starts services of the stack; removes the whole stack after the test. */
 export async function startStack(
   t: Pick<Test, 'teardown'>,
   services: string[],
@@ -36,7 +39,6 @@ export async function startStack(
     await compose([...options, ...down], env)
     release()
   })
-  await compose([...options, ...down], env)
   await compose([...options, 'up', '--build', '--detach', '--wait', ...services], env)
 }
 
