@@ -31,7 +31,7 @@ export function parseQuery(text: string): Query {
 export const compileValidator: FastifySchemaCompiler<TObject> = ({ schema, httpPart }) => {
   if (httpPart !== 'querystring') return () => true
   const read = (query: Query) => {
-    if (query === MALFORMED) return { error: invalidQuery() }
+    if (query === MALFORMED) return { error: invalidQuery }
     const result = parseParameters(schema, query)
     return 'wrong' in result ? { error: invalidParameters(result.wrong.values()) } : result
   }

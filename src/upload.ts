@@ -28,7 +28,7 @@ function allocate(bytes: number): Buffer {
   try {
     return Buffer.allocUnsafeSlow(bytes)
   } catch {
-    throw storeFull()
+    throw storeFull
   }
 }
 
@@ -42,8 +42,8 @@ export interface ReceiveOptions {
   /** The most bytes that a body may have. */
   maxBytes: number
   store: Pick<Store, 'reserve' | 'release'>
-  /** Runs when there is room for the body and before any of it is read; an error refuses the upload. */
-  accept: () => MaybePromise<void>
+  /** Runs when there is room for the body and before any of it is read, and says whether to read it. */
+  accept: () => MaybePromise<boolean>
 }
 
 /** A buffer that grows, reserved from the store at every moment, and the hash of what is in it. */
@@ -93,7 +93,7 @@ class Body {
   }
 
   #reserve(bytes: number): void {
-    if (!this.#options.store.reserve(bytes)) throw storeFull()
+    if (!this.#options.store.reserve(bytes)) throw storeFull
     this.#reserved += bytes
   }
 
@@ -125,30 +125,39 @@ class Body {
  * The rest of a refused body is read and thrown away, so that the client gets to read the answer and can go on
  * using the connection; the server's `requestTimeout` bounds that.
  *
- * @returns the body, reserved in the store: the caller passes both on to `put`, or releases them.
+ * @returns the body, reserved in the store: the caller passes both on to `put`, or releases them. Undefined where `accept`
+ * has said no.
  * @throws {HttpError} 413 beyond `maxBytes`, 507 where the store has no room, and whatever `accept` throws.
- * @throws {ClientGoneError} if the client does not finish. Nothing stays reserved after an error.
+ * @throws {ClientGoneError} if the client does not finish. Nothing stays reserved without a body.
  */
-export async function receive(request: IncomingMessage, options: ReceiveOptions): Promise<Upload> {
+export async function receive(
+  request: IncomingMessage,
+  options: ReceiveOptions,
+): Promise<Upload | undefined> {
   const declared = Number(request.headers['content-length'] ?? 0)
   if (declared > options.maxBytes) throw objectTooLarge(options.maxBytes)
   const body = new Body(options, declared)
+  let upload: Upload | undefined
   try {
-    await options.accept()
-    await read(request, (chunk) => body.append(chunk))
-    return body.finish()
-  } catch (error) {
-    body.release()
-    request.resume()
-    throw error
+    if (await options.accept()) {
+      if (request.destroyed) throw new ClientGoneError()
+      // A small body comes with its head, so all of it is here by now.
+      if (request.complete) body.append(request.read() ?? NO_BYTES)
+      else await read(request, (chunk) => body.append(chunk))
+      upload = body.finish()
+    }
+    return upload
+  } finally {
+    if (upload === undefined) {
+      body.release()
+      request.resume()
+    }
   }
 }
 
 /** Passes on a body piece by piece, until its end or the first exception. */
 function read(request: IncomingMessage, onChunk: (chunk: Buffer) => void): Promise<void> {
   return new Promise((resolve, reject) => {
-    if (request.destroyed) return reject(new ClientGoneError())
-
     let turnBytes = 0
 
     function append(chunk: Buffer): void {

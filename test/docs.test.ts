@@ -99,7 +99,7 @@ t.test('docs/api.md has every error that a client can get, and no other', async 
   const { ErrorBody, HttpError, ClientGoneError, InjectedFaultError, failure, ...makers } = errors
   const made = Object.entries(makers).map(([name, make]) => {
     const makeError = make as (...args: unknown[]) => errors.HttpError
-    const { statusCode, message } = makeError(...(examples[name] ?? []))
+    const { statusCode, message } = make instanceof HttpError ? make : makeError(...(examples[name] ?? []))
     return `${statusCode} ${message}`
   })
   const rejected = Object.values(REJECTIONS).map(({ statusCode, error }) => `${statusCode} ${error}`)

@@ -24,9 +24,9 @@ const plugin: FastifyPluginAsync = async (app) => {
     route.schema = { ...route.schema, security: [{ bearer: [] }], response }
   })
   app.addHook('onRequest', (request, reply, done) => {
-    app.verifyBearerAuth?.(request, reply, (error) => done(error && unauthorized()))
+    app.verifyBearerAuth?.(request, reply, (error) => (error ? reply.refuse(unauthorized) : done()))
   })
 }
 
 /** Asks for a bearer token (RFC 6750) on the routes of its scope, if there are tokens, and documents that it does. */
-export default fp(plugin, { name: 'auth', dependencies: ['config'] })
+export default fp(plugin, { name: 'auth', dependencies: ['config', 'errors'] })

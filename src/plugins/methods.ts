@@ -28,7 +28,7 @@ const plugin: FastifyPluginAsync = async (app) => {
   const list = (methods: Set<string>) => [...methods].sort().join(', ')
   const anywhere = new Set<string>()
   app.setNotFoundHandler(({ raw }, reply) => {
-    if (raw.method !== 'OPTIONS' || raw.url !== ASTERISK) throw notFound()
+    if (raw.method !== 'OPTIONS' || raw.url !== ASTERISK) return reply.refuse(notFound)
     reply.code(204).header('allow', list(anywhere)).send()
   })
 
@@ -36,6 +36,7 @@ const plugin: FastifyPluginAsync = async (app) => {
     for (const [url, { scope, known }] of [...paths]) {
       for (const method of known) anywhere.add(method)
       const allow = list(known)
+      const refusal = methodNotAllowed(allow)
       scope.options(url, { schema: { hide: true } }, (_request, reply) => {
         reply.code(204).header('allow', allow).send()
       })
@@ -43,9 +44,7 @@ const plugin: FastifyPluginAsync = async (app) => {
         method: methods.filter((method) => !known.has(method)),
         url,
         schema: { hide: true },
-        handler: () => {
-          throw methodNotAllowed(allow)
-        },
+        handler: (_request, reply) => reply.refuse(refusal),
       })
     }
   })
@@ -55,4 +54,4 @@ const plugin: FastifyPluginAsync = async (app) => {
  * 405 and OPTIONS: a path tells which methods it knows, and `*` which methods there are (RFC 9110 sections 15.5.6 and 9.3.7). All
  * else is 404.
  */
-export default fp(plugin, { name: 'methods' })
+export default fp(plugin, { name: 'methods', dependencies: ['errors'] })

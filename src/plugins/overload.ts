@@ -111,12 +111,12 @@ const plugin: FastifyPluginAsync<OverloadOptions> = async (app, options) => {
   }, sampleIntervalMs).unref()
   app.addHook('onClose', async () => clearInterval(timer))
 
-  app.addHook('onRequest', (_request, _reply, done) => {
+  app.addHook('onRequest', (_request, reply, done) => {
     if (!queue.enter() && !isHeapFull) return done()
     refused++
-    done(overloaded())
+    reply.refuse(overloaded)
   })
 }
 
 /** Answers 503 with `Retry-After` to the routes of its scope while requests come faster than the process can serve them. */
-export default fp(plugin, { name: 'overload' })
+export default fp(plugin, { name: 'overload', dependencies: ['errors'] })

@@ -31,37 +31,37 @@ function validators({ etag, expires }: ObjectDescription): Record<string, string
   return expires === undefined ? headers : { ...headers, expiration: `${expires}` }
 }
 
-/**
- * Whether an object is to be sent; where it is not modified, 304 has been.
- *
- * @throws {HttpError} 404 where there is none, and 412.
- */
+/** Whether an object is to be sent. Where it is not, the answer has been: 404, 412, or 304 where it is not modified. */
 function isWanted<T extends ObjectDescription>(
   object: T | undefined,
   preconditions: Preconditions | undefined,
   reply: FastifyReply,
 ): object is T {
-  if (object === undefined) throw notFound()
+  if (object === undefined) {
+    reply.refuse(notFound)
+    return false
+  }
   const failed = preconditions && failing(preconditions, object.etag)
-  if (failed === 'ifMatch') throw preconditionFailed()
+  if (failed === 'ifMatch') reply.refuse(preconditionFailed)
   if (failed === 'ifNoneMatch') reply.headers(validators(object)).code(304).send()
   return failed === undefined
 }
 
 /** The hook that refuses an id that is none: 400 or 414. */
-function checkId({ params, raw }: FastifyRequest, _reply: FastifyReply, done: () => void): void {
+function checkId({ params, raw }: FastifyRequest, reply: FastifyReply, done: () => void): void {
   const { id } = params as ObjectRoute['Params']
   // At a `#` the router stops: the id would not be what was meant.
   if (id === '' || id === '.' || id === '..' || hasControlCharacter(id) || raw.url?.includes('#'))
-    throw invalidId()
-  if (id.length > MAX_ID_BYTES || Buffer.byteLength(id) > MAX_ID_BYTES) throw idTooLong(MAX_ID_BYTES)
-  done()
+    reply.refuse(invalidId)
+  else if (id.length > MAX_ID_BYTES || Buffer.byteLength(id) > MAX_ID_BYTES)
+    reply.refuse(idTooLong(MAX_ID_BYTES))
+  else done()
 }
 
 const hasControlCharacter = (text: string) => /\p{Cc}/u.test(text)
 
 /** Calls `next` with the value, without a promise where there is none. */
-function settle<T>(value: MaybePromise<T>, next: (value: T) => void): MaybePromise<void> {
+function settle<T, R>(value: MaybePromise<T>, next: (value: T) => R): MaybePromise<R> {
   return value instanceof Promise ? value.then(next) : next(value)
 }
 
@@ -70,7 +70,7 @@ const encodeCursor = (next: string) => Buffer.from(next).toString('base64url')
 /** @throws {HttpError} 400 for what {@link encodeCursor} does not make. */
 function decodeCursor(cursor: string): string {
   const next = Buffer.from(cursor, 'base64url').toString()
-  if (encodeCursor(next) !== cursor) throw invalidCursor()
+  if (encodeCursor(next) !== cursor) throw invalidCursor
   return next
 }
 
@@ -86,24 +86,31 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
     const { headers } = request.raw
     const { id } = request.params
     const { ttl } = request.query
-    if (headers['content-range'] !== undefined) throw contentRange()
-    if ((headers['content-encoding'] || 'identity').toLowerCase() !== 'identity') throw contentEncoding()
+    if (headers['content-range'] !== undefined) throw contentRange
+    if ((headers['content-encoding'] || 'identity').toLowerCase() !== 'identity') throw contentEncoding
     const preconditions = readPreconditions(headers)
-    const { bytes, etag } = await receive(request.raw, {
+    const upload = await receive(request.raw, {
       maxBytes: config.MAX_OBJECT_BYTES,
       store,
       accept: () =>
         settle(preconditions === undefined || store.check(id, preconditions), (isAccepted) => {
-          if (!isAccepted) throw preconditionFailed()
-          reply.askForBody()
+          if (isAccepted) reply.askForBody()
+          else reply.refuse(preconditionFailed)
+          return isAccepted
         }),
     })
+    if (upload === undefined) return reply
+    const { bytes, etag } = upload
     const expires = ttl === undefined ? undefined : Math.ceil(Date.now() / 1000 + ttl)
     const outcome = await store.put(id, { bytes, etag, expires }, preconditions)
-    if (outcome === 'full') throw storeFull()
-    if (outcome === 'precondition_failed') throw preconditionFailed()
-    reply.header('etag', etag)
-    return reply.code(outcome === 'created' ? 201 : 204).send()
+    if (outcome === 'full') reply.refuse(storeFull)
+    else if (outcome === 'precondition_failed') reply.refuse(preconditionFailed)
+    else
+      reply
+        .header('etag', etag)
+        .code(outcome === 'created' ? 201 : 204)
+        .send()
+    return reply
   })
 
   app.head('/api/buckets/:id', { schema: headSchema, onRequest: checkId }, (request, reply) => {
@@ -126,7 +133,7 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
         const { bytes, etag, size } = object
         const isRangeWanted = (headers['if-range'] ?? etag) === etag
         const range = isRangeWanted ? readRange(headers.range, size) : undefined
-        if (range === 'unsatisfiable') throw rangeNotSatisfiable(size)
+        if (range === 'unsatisfiable') return reply.refuse(rangeNotSatisfiable(size))
         reply.headers(GET_HEADERS).headers(validators(object))
         if (range === undefined) {
           reply.send(bytes)
@@ -142,8 +149,8 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
 
   app.delete('/api/buckets/:id', { schema: deleteSchema, onRequest: checkId }, (request, reply) =>
     settle(store.delete(request.params.id, readPreconditions(request.raw.headers)), (outcome) => {
-      if (outcome === 'miss') throw notFound()
-      if (outcome === 'precondition_failed') throw preconditionFailed()
+      if (outcome === 'miss') return reply.refuse(notFound)
+      if (outcome === 'precondition_failed') return reply.refuse(preconditionFailed)
       reply.code(204).send()
     }),
   )
@@ -155,7 +162,7 @@ const listing: FastifyPluginAsyncTypebox = async (app) => {
     const { prefix, limit, cursor } = request.query
     const after = cursor === '' ? undefined : decodeCursor(cursor)
     return settle(app.store.list({ prefix, limit, after }), (page) => {
-      if (page === undefined) throw invalidCursor()
+      if (page === undefined) return reply.refuse(invalidCursor)
       const { objects, next } = page
       reply.send({ buckets: objects, next: next === undefined ? null : encodeCursor(next) })
     })

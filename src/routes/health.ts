@@ -26,10 +26,11 @@ const readyzSchema = {
 const health: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/livez', { schema: livezSchema }, () => ({ status: 'ok' as const }))
 
-  app.get('/readyz', { schema: readyzSchema }, () => {
-    if (app.lifecycle.draining) throw shuttingDown()
-    if (app.store.trouble !== undefined) throw notReady(app.store.trouble)
-    return { status: 'ok' as const }
+  app.get('/readyz', { schema: readyzSchema }, (_request, reply) => {
+    const { trouble } = app.store
+    if (app.lifecycle.draining) reply.refuse(shuttingDown)
+    else if (trouble !== undefined) reply.refuse(notReady(trouble))
+    else reply.send({ status: 'ok' })
   })
 }
 

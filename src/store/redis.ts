@@ -101,7 +101,7 @@ export class RedisStore implements Store {
     })
     const described = meta === null ? undefined : parseMeta(meta.toString('latin1'))
     if (bytes === null || described === undefined) return undefined
-    if (this.#usedBytes + bytes.length > this.#options.limitBytes) throw overloaded()
+    if (this.#usedBytes + bytes.length > this.#options.limitBytes) throw overloaded
     return { bytes, ...described }
   }
 
