@@ -99,7 +99,7 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
           return isAccepted
         }),
     })
-    if (upload === undefined) return reply
+    if (upload === undefined) return
     const { bytes, etag } = upload
     const expires = ttl === undefined ? undefined : Math.ceil(Date.now() / 1000 + ttl)
     const outcome = await store.put(id, { bytes, etag, expires }, preconditions)
@@ -110,7 +110,7 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
         .header('etag', etag)
         .code(outcome === 'created' ? 201 : 204)
         .send()
-    return reply
+    // The reply is not returned: an async function would wait for it, because it has a `then`.
   })
 
   app.head('/api/buckets/:id', { schema: headSchema, onRequest: checkId }, (request, reply) => {
