@@ -4,7 +4,14 @@ import { join } from 'node:path'
 import { type Directory, freePorts, stop } from '../../test/process.ts'
 import type { Contender } from './contenders.ts'
 import type { Load, Task } from './load.ts'
-import { cpuMicroseconds, isPinned, listening, start } from './process.ts'
+import {
+  cpuMicroseconds,
+  isPinned,
+  listening,
+  machineMicroseconds,
+  ownMicroseconds,
+  start,
+} from './process.ts'
 import type { WorkloadName } from './workloads.ts'
 
 /** What one contender did in one round. */
@@ -13,25 +20,32 @@ export interface Round extends Load {
   readonly cpuMicroseconds: number
 }
 
-/** So long V8 has compiled the service's code anew, and a request has cost half as much again. */
+/** So long V8 compiles the service's code, and a request costs half as much again. */
 export const WARM_UP_SECONDS = 5
+
+/** So long a process that is warm is loaded with another workload before it is measured. */
+const NEXT_WARM_UP_SECONDS = 0.7
 
 export interface CompareOptions {
   readonly contenders: Record<string, Contender>
   readonly workloads: readonly WorkloadName[]
   /**
-   * How many processes of each contender are measured for a workload, one after another: of one program some are faster than
-   * others for as long as they live, by up to 30 %.
+   * How many processes of each contender are measured, one after another. Two processes of the same program can differ by up
+   * to 30 % for their whole life.
    */
   readonly processes: number
-  /** How many rounds of each of them count. */
+  /** How many rounds of each workload are measured in each process. */
   readonly rounds: number
-  /** How long a contender is loaded in each of them. */
+  /** How long a contender is loaded in a round. */
   readonly seconds: number
 }
 
-/** The rounds of each contender, in their order: of two contenders the same round was run in the same seconds. */
-export type Comparison = Record<string, Round[]>
+export interface Comparison {
+  /** The rounds of each contender, in their order: the same round of two contenders was run in the same seconds. */
+  readonly rounds: Record<string, Round[]>
+  /** The processor time that other programs used meanwhile, in cores. */
+  othersCores: number
+}
 
 interface Running {
   readonly name: string
@@ -44,7 +58,7 @@ interface Running {
 /** Starts a contender; undefined where the machine does not have it. */
 export async function run(name: string, contender: Contender): Promise<Running | undefined> {
   const [port = 0] = await freePorts(1)
-  const command = contender.command(port)
+  const command = await contender.command(port)
   if (command === undefined) return undefined
   const child = start(command, 'measured')
   child.stdout?.resume()
@@ -56,7 +70,9 @@ let client: ChildProcess | undefined
 
 /** Starts the process that loads, which ends with this one. */
 function startClient(): ChildProcess {
-  const child = start({ args: ['node', join(import.meta.dirname, 'load.ts')], ipc: true }, 'load')
+  // It gives way to all others.
+  const args = ['nice', '-n', '19', 'node', join(import.meta.dirname, 'load.ts')]
+  const child = start({ args, ipc: true }, 'load')
   child.stdout?.destroy()
   child.once('exit', (code) => {
     throw new Error(`load.ts: exit code ${code}`)
@@ -91,40 +107,58 @@ async function runRound(running: Running, workload: WorkloadName, seconds: numbe
   return { ...loaded, cpuMicroseconds: (cpuMicroseconds(pid) - before) / loaded.requests }
 }
 
-/** Adds the rounds of one process of each contender that the machine has and that can do the workload. */
-async function addRounds(comparison: Comparison, workload: WorkloadName, options: CompareOptions) {
-  const all: Running[] = []
-  try {
-    for (const [name, contender] of Object.entries(options.contenders)) {
-      if (contender.without?.includes(workload)) continue
-      const running = await run(name, contender)
-      if (running === undefined) continue
-      all.push(running)
-      await load(running, workload, 'fill')
-      await load(running, workload, WARM_UP_SECONDS)
+const canDo = ({ without = [] }: Contender, workload: WorkloadName) => !without.includes(workload)
+
+/** Measures processes that have been started, one round of each after another. */
+async function addRounds(
+  comparison: Comparison,
+  all: Running[],
+  workload: WorkloadName,
+  { rounds, seconds, processes }: CompareOptions,
+): Promise<void> {
+  const begun = { ms: performance.now(), machine: machineMicroseconds(), own: ownMicroseconds() }
+  for (let round = 0; round < rounds; round++) {
+    for (const running of all) {
+      comparison.rounds[running.name] ??= []
+      comparison.rounds[running.name]?.push(await runRound(running, workload, seconds))
     }
-    for (let round = 0; round < options.rounds; round++) {
-      for (const running of all) {
-        comparison[running.name] ??= []
-        comparison[running.name]?.push(await runRound(running, workload, options.seconds))
-      }
-    }
-  } finally {
-    await Promise.all(all.map(({ child }) => stop(child)))
-    for (const { directory } of all) directory?.remove()
   }
+  const others = machineMicroseconds() - begun.machine - (ownMicroseconds() - begun.own)
+  comparison.othersCores += Math.max(0, others) / 1000 / (performance.now() - begun.ms) / processes
 }
 
 /**
- * Compares contenders, each a process of its own: they take turns, so that what the machine does meanwhile is the same for
- * all of them. Those that the machine does not have are left out.
+ * Compares contenders, each a process: they take turns, so that all of them have the same machine. A process is measured with
+ * all workloads, one after another. Contenders that the machine does not have are left out.
  */
-export async function* compare(options: CompareOptions): AsyncGenerator<[WorkloadName, Comparison]> {
-  for (const workload of options.workloads) {
-    const comparison: Comparison = {}
-    for (let i = 0; i < options.processes; i++) await addRounds(comparison, workload, options)
-    yield [workload, comparison]
+export async function compare(options: CompareOptions): Promise<Map<WorkloadName, Comparison>> {
+  const comparisons = new Map<WorkloadName, Comparison>(
+    options.workloads.map((workload) => [workload, { rounds: {}, othersCores: 0 }]),
+  )
+  for (let i = 1; i <= options.processes; i++) {
+    const all: Running[] = []
+    const warm = new Set<Running>()
+    try {
+      for (const [name, contender] of Object.entries(options.contenders)) {
+        const running = await run(name, contender)
+        if (running !== undefined) all.push(running)
+      }
+      for (const [workload, comparison] of comparisons) {
+        console.error(`processes ${i} of ${options.processes}: ${workload}`)
+        const able = all.filter(({ contender }) => canDo(contender, workload))
+        for (const running of able) {
+          await load(running, workload, 'fill')
+          await load(running, workload, warm.has(running) ? NEXT_WARM_UP_SECONDS : WARM_UP_SECONDS)
+          warm.add(running)
+        }
+        await addRounds(comparison, able, workload, options)
+      }
+    } finally {
+      await Promise.all(all.map(({ child }) => stop(child)))
+      for (const { directory } of all) directory?.remove()
+    }
   }
+  return comparisons
 }
 
 export function median(values: readonly number[]): number {
@@ -133,7 +167,9 @@ export function median(values: readonly number[]): number {
   return ((sorted[Math.floor(middle)] as number) + (sorted[Math.ceil(middle)] as number)) / 2
 }
 
-/** How one contender's figure stands to another's, round by round: the median of the ratios. */
-export function ratio(rounds: Round[], to: Round[], figure: 'requestsPerSecond' | 'cpuMicroseconds'): number {
+export type Figure = 'requestsPerSecond' | 'cpuMicroseconds'
+
+/** One contender's figure by another's, round by round: the median of the ratios. */
+export function ratio(rounds: Round[], to: Round[], figure: Figure): number {
   return median(rounds.map((round, i) => round[figure] / (to[i] as Round)[figure]))
 }

@@ -1,8 +1,8 @@
 /** What is measured, and what it is measured beside. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { hasProgram, temporaryDirectory } from '../../test/process.ts'
-import type { Command } from './process.ts'
+import { freePorts, hasProgram, temporaryDirectory } from '../../test/process.ts'
+import { type Command, listening, start } from './process.ts'
 import type { PATHS, WorkloadName } from './workloads.ts'
 
 export interface Contender {
@@ -10,21 +10,20 @@ export interface Contender {
   readonly paths?: keyof typeof PATHS
   /** What it cannot do. */
   readonly without?: readonly WorkloadName[]
-  /** Starts it to listen on a port of the loopback interface; undefined where the machine does not have it. */
-  command(port: number): Command | undefined
+  /** What starts it, to listen on a port of the loopback interface; undefined where the machine does not have it. */
+  command(port: number): Command | undefined | Promise<Command | undefined>
 }
-
-const REDIS = { host: '127.0.0.1', port: 6379 }
 
 const file = (name: string) => join(import.meta.dirname, 'contenders', name)
 
 /** The image's variables. */
 const IMAGE = { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: `${128 * 1024}` }
 
-/** The service as the image runs it. */
-export function storageApi(args: string[] = [], env: Record<string, string> = {}) {
+/** The service as the image runs it, from a checkout that has been built. */
+export function storageApi(args: string[] = [], env: Record<string, string> = {}, checkout = '.') {
+  const server = join(checkout, 'dist/server.js')
   return (port: number): Command => ({
-    args: ['node', ...args, '--max-old-space-size-percentage=75', '--expose-gc', 'dist/server.js'],
+    args: ['node', ...args, '--max-old-space-size-percentage=75', '--expose-gc', server],
     env: { ...IMAGE, HOST: '127.0.0.1', PORT: `${port}`, ...env },
   })
 }
@@ -57,14 +56,35 @@ function nginx(port: number): Command | undefined {
   return { args: ['nginx', '-c', join(path, 'nginx.conf')], directory }
 }
 
-/** As its package comes, but for the address and the log. */
-function webdis(port: number): Command | undefined {
-  if (!hasProgram('webdis')) return undefined
+let redisPort: Promise<number> | undefined
+
+/** Starts one redis-server for all, on the core of the load. It ends with this process. */
+async function startRedis(): Promise<number> {
+  const [port = 0] = await freePorts(1)
+  const where = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--logfile', '/dev/null']
+  const child = start({ args: ['redis-server', ...where] }, 'load')
+  child.stdout?.destroy()
+  child.unref()
+  await listening(port, child)
+  return port
+}
+
+/** The service with Redis for its engine. */
+async function overRedis(port: number): Promise<Command | undefined> {
+  if (!hasProgram('redis-server')) return undefined
+  redisPort ??= startRedis()
+  return storageApi([], { STORAGE_URL: `redis://127.0.0.1:${await redisPort}` })(port)
+}
+
+/** As its package comes, except for the address and the log. */
+async function webdis(port: number): Promise<Command | undefined> {
+  if (!hasProgram('webdis') || !hasProgram('redis-server')) return undefined
+  redisPort ??= startRedis()
   const directory = temporaryDirectory('bench-webdis')
   const path = join(directory.path, 'webdis.json')
   const configuration = {
-    redis_host: REDIS.host,
-    redis_port: REDIS.port,
+    redis_host: '127.0.0.1',
+    redis_port: await redisPort,
     http_host: '127.0.0.1',
     http_port: port,
     threads: 2,
@@ -78,13 +98,23 @@ function webdis(port: number): Command | undefined {
   return { args: ['webdis', path], directory }
 }
 
+/** What needs more than PUT, GET and DELETE. */
+const CONTRACT = ['GET 32 of 64 KiB', 'GET a listing', 'GET 304', 'PUT 412'] as const
+
+/** Its file system takes conditional PUTs for others, and lists folders in HTML. */
+const NGINX = ['GET a listing', 'PUT 412'] as const
+
+/** It has no 404 of the same path, and no method DELETE. */
+const WEBDIS = [...CONTRACT, 'GET 404', '80/15/5'] as const
+
 export const CONTENDERS = {
   'storage-api': { command: storageApi() },
+  'contract floor': { command: script('contract-floor.ts') },
+  'framework floor': { command: script('framework-floor.ts') },
   'without metrics': { command: storageApi(['--import', file('without-metrics.ts')]) },
-  'bare Fastify': { command: script('bare-fastify.ts'), without: ['GET 304'] },
-  'fastify-metrics': { command: script('bare-fastify.ts', { METRICS: 'true' }), without: ['GET 304'] },
-  'node:http': { command: script('node-http.ts'), without: ['GET 304'] },
-  nginx: { command: nginx },
-  redis: { command: storageApi([], { STORAGE_URL: `redis://${REDIS.host}:${REDIS.port}` }) },
-  webdis: { command: webdis, paths: 'webdis', without: ['GET 304'] },
+  'bare Fastify': { command: script('bare-fastify.ts'), without: CONTRACT },
+  'fastify-metrics': { command: script('bare-fastify.ts', { METRICS: 'true' }), without: CONTRACT },
+  nginx: { command: nginx, without: NGINX },
+  redis: { command: overRedis },
+  webdis: { command: webdis, paths: 'webdis', without: WEBDIS },
 } satisfies Record<string, Contender>

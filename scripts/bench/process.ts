@@ -24,17 +24,22 @@ export interface Command {
   readonly directory?: Directory
 }
 
-/** Starts a command on its core. Its standard output is to be read, or nothing is. The load gives way to all others. */
+/** The processes that have been started and have not ended. */
+const running = new Set<number>()
+
+/** Starts a command on its core. Read its standard output, or destroy it. */
 export function start({ args, env, ipc = false, isFree }: Command, core: keyof typeof CORES): ChildProcess {
-  const command = [
-    ...(core === 'load' ? ['nice', '-n', '19'] : []),
-    ...(isPinned && !isFree ? ['taskset', '--cpu-list', CORES[core]] : []),
-    ...args,
-  ]
-  return startProgram(command, {
+  const command = [...(isPinned && !isFree ? ['taskset', '--cpu-list', CORES[core]] : []), ...args]
+  const child = startProgram(command, {
     env,
     stdio: ['ignore', 'pipe', 'inherit', ...(ipc ? (['ipc'] as const) : [])],
   })
+  const { pid } = child
+  if (pid !== undefined) {
+    running.add(pid)
+    child.once('exit', () => running.delete(pid))
+  }
+  return child
 }
 
 /** Waits until a process listens on a port. */
@@ -59,4 +64,20 @@ export function cpuMicroseconds(pid: number): number {
     Number(readFileSync(`${tasks}/${task}/schedstat`, 'latin1').split(' ')[0]),
   )
   return nanoseconds.reduce((a, b) => a + b, 0) / 1000
+}
+
+/** Linux counts the time of a processor in hundredths of a second, whatever the machine (`USER_HZ`). */
+const TICK_MICROSECONDS = 10_000
+
+/** The processor time that the whole machine has spent, and its host on others instead (steal), in microseconds. */
+export function machineMicroseconds(stat = readFileSync('/proc/stat', 'latin1')): number {
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] =
+    /^cpu +(.*)/.exec(stat)?.[1]?.split(' ').map(Number) ?? []
+  return (user + nice + system + irq + softirq + steal) * TICK_MICROSECONDS
+}
+
+/** The processor time that this process and those that it has started have had, in microseconds. */
+export function ownMicroseconds(): number {
+  const { user, system } = process.cpuUsage()
+  return [...running].reduce((sum, pid) => sum + cpuMicroseconds(pid), user + system)
 }

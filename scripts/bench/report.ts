@@ -1,5 +1,93 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { type Comparison, type Figure, median, type Round, ratio } from './compare.ts'
+import { isExpected, WORKLOADS, type WorkloadName } from './workloads.ts'
+
+type Comparisons = ReadonlyMap<WorkloadName, Comparison>
+
+/** By so much two copies of the same program may differ on a quiet machine. */
+const COPIES_TOLERANCE = 0.06
+
+/** So much of a core may other programs use. */
+const OTHERS_CORES = 0.1
+
+const percent = (share: number) => `${(100 * share).toFixed(0)} %`
+
+/** A table of medians; the ratios are the first contender's to each of the others. */
+export function table(workload: WorkloadName, { rounds }: Comparison): string {
+  const [first = []] = Object.values(rounds)
+  const rows = Object.entries(rounds).map(([name, its]) => {
+    const figure = (of: Figure | 'p50Ms' | 'p99Ms', digits: number) =>
+      median(its.map((round) => round[of])).toFixed(digits)
+    const columns = [
+      figure('requestsPerSecond', 0),
+      ratio(first, its, 'requestsPerSecond').toFixed(2),
+      figure('cpuMicroseconds', 1),
+      ratio(first, its, 'cpuMicroseconds').toFixed(2),
+      figure('p50Ms', 2),
+      figure('p99Ms', 2),
+    ]
+    return `| ${name} | ${columns.join(' | ')} |`
+  })
+  return [
+    `| ${workload} | requests/s | ours : its | CPU, us | ours : its | p50, ms | p99, ms |`,
+    '|---|---|---|---|---|---|---|',
+    ...rows,
+  ].join('\n')
+}
+
+/** A table for each figure: the first contender's ratio to each of the others, by workload. */
+export function ratios(comparisons: Comparisons): string[] {
+  const names = new Set([...comparisons.values()].flatMap(({ rounds }) => Object.keys(rounds)))
+  const [, ...others] = names
+  const titles: Record<Figure, string> = {
+    cpuMicroseconds: 'processor time',
+    requestsPerSecond: 'requests a second',
+  }
+  return (Object.keys(titles) as Figure[]).map((figure) => {
+    const rows = [...comparisons].map(([workload, { rounds }]) => {
+      const [first = []] = Object.values(rounds)
+      const cells = others.map((name) => (rounds[name] ? ratio(first, rounds[name], figure).toFixed(2) : ''))
+      return `| ${workload} | ${cells.join(' | ')} |`
+    })
+    return [
+      `| ${titles[figure]}, ours : | ${others.join(' | ')} |`,
+      `|---|${'---|'.repeat(others.length)}`,
+      ...rows,
+    ].join('\n')
+  })
+}
+
+function unexpected(workload: WorkloadName, rounds: Round[]): string {
+  const counts: Record<string, number> = {}
+  for (const { answers } of rounds)
+    for (const [status, count] of Object.entries(answers))
+      if (!isExpected(WORKLOADS[workload], status)) counts[status] = (counts[status] ?? 0) + count
+  return Object.entries(counts)
+    .map(([status, count]) => `${count} times ${status}`)
+    .join(', ')
+}
+
+/** Why figures are not to be believed, as one paragraph, if any are. `copy` is the second copy of the first contender. */
+export function doubts(comparisons: Comparisons, copy: string): string[] {
+  const reasons: string[] = []
+  for (const [workload, { rounds, othersCores }] of comparisons) {
+    const [first = []] = Object.values(rounds)
+    const difference = Math.abs(1 - ratio(first, rounds[copy] ?? [], 'cpuMicroseconds'))
+    if (difference > COPIES_TOLERANCE)
+      reasons.push(`${workload}: two copies of the same program differ by ${percent(difference)}`)
+    if (othersCores > OTHERS_CORES)
+      reasons.push(`${workload}: other programs used ${percent(othersCores)} of a core`)
+    for (const [name, its] of Object.entries(rounds)) {
+      const answers = unexpected(workload, its)
+      if (answers !== '') reasons.push(`${workload}: ${name} answered ${answers}`)
+    }
+  }
+  if (reasons.length === 0) return []
+  return [
+    `**Do not believe these figures**: the machine was too busy, or an answer was wrong.\n\n- ${reasons.join('\n- ')}`,
+  ]
+}
 
 const DOCUMENT = join(import.meta.dirname, '../../docs/performance.md')
 

@@ -6,7 +6,7 @@ type Paths = Record<'get' | 'put' | 'delete', (id: number) => string>
 
 const bucket = (id: number) => `/api/buckets/${id}`
 
-/** The paths of the service and of most others, and those of webdis: Redis' commands. */
+/** The paths of the service and of most others, and those of webdis, which are commands of Redis. */
 export const PATHS = {
   buckets: { get: bucket, put: bucket, delete: bucket },
   webdis: { get: (id) => `/GET/${id}.txt`, put: (id) => `/SET/${id}`, delete: (id) => `/DEL/${id}` },
@@ -19,19 +19,36 @@ export interface Workload {
   /** The share of each method; the rest is GET. */
   readonly put?: number
   readonly delete?: number
+  /** Of each request that is measured, but of none that stores an object before. */
   readonly headers?: string
+  /** What is asked for instead of an object. */
+  readonly path?: string
+  /** The status codes of the answers; by default those of a success. */
+  readonly expected?: readonly string[]
 }
+
+const SUCCESS = ['200', '201', '204']
 
 export const WORKLOADS = {
   'GET 100 B': { objects: 1000, bytes: 100 },
   'PUT 100 B': { objects: 1000, bytes: 100, put: 1 },
   'GET 64 KiB': { objects: 100, bytes: 64 * 1024 },
   'PUT 64 KiB': { objects: 100, bytes: 64 * 1024, put: 1 },
-  'GET 304': { objects: 1000, bytes: 100, headers: 'If-None-Match: *\r\n' },
+  'PUT 1 KiB + 1 B': { objects: 1000, bytes: 1025, put: 1 },
+  'GET 32 of 64 KiB': {
+    objects: 100,
+    bytes: 64 * 1024,
+    headers: 'Range: bytes=16384-49151\r\n',
+    expected: ['206'],
+  },
+  'GET a listing': { objects: 1000, bytes: 100, path: '/api/buckets' },
+  'GET 304': { objects: 1000, bytes: 100, headers: 'If-None-Match: *\r\n', expected: ['304'] },
+  'GET 404': { objects: 1000, bytes: 100, path: '/api/buckets/none', expected: ['404'] },
+  'PUT 412': { objects: 1000, bytes: 100, put: 1, headers: 'If-None-Match: *\r\n', expected: ['412'] },
   '1,000,000 of 100 B': { objects: 1_000_000, bytes: 100 },
   '100,000 of 1 KiB': { objects: 100_000, bytes: 1024 },
   '100 of 16 MiB': { objects: 100, bytes: 16 * 2 ** 20 },
-  '80/15/5': { objects: 100_000, bytes: 100, put: 0.15, delete: 0.05 },
+  '80/15/5': { objects: 100_000, bytes: 100, put: 0.15, delete: 0.05, expected: [...SUCCESS, '404'] },
 } satisfies Record<string, Workload>
 
 export type WorkloadName = keyof typeof WORKLOADS
@@ -46,19 +63,22 @@ function* randomNumbers(): Generator<number, never> {
   }
 }
 
-function formatter({ bytes, headers = '' }: Workload, paths: Paths) {
+/** Whether a workload's contender has answered as it should. */
+export const isExpected = ({ expected = SUCCESS }: Workload, status: string) => expected.includes(status)
+
+function formatter({ bytes, path, headers = '' }: Workload, paths: Paths) {
   const body = 'x'.repeat(bytes)
   return {
-    get: (id: number) => `GET ${paths.get(id)} HTTP/1.1\r\nHost: a\r\n${headers}\r\n`,
+    get: (id: number) => `GET ${path ?? paths.get(id)} HTTP/1.1\r\nHost: a\r\n${headers}\r\n`,
     put: (id: number) =>
-      `PUT ${paths.put(id)} HTTP/1.1\r\nHost: a\r\nContent-Length: ${bytes}\r\n\r\n${body}`,
+      `PUT ${paths.put(id)} HTTP/1.1\r\nHost: a\r\n${headers}Content-Length: ${bytes}\r\n\r\n${body}`,
     delete: (id: number) => `DELETE ${paths.delete(id)} HTTP/1.1\r\nHost: a\r\n\r\n`,
   }
 }
 
 /** A PUT of each object. */
 export function* fill(workload: Workload, paths: Paths): Generator<string> {
-  const { put } = formatter(workload, paths)
+  const { put } = formatter({ ...workload, headers: '' }, paths)
   for (let id = 0; id < workload.objects; id++) yield put(id)
 }
 
