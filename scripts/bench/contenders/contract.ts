@@ -19,7 +19,7 @@ const GET_HEADERS = {
 export interface Answer {
   readonly status: number
   readonly headers: Record<string, string>
-  /** Undefined where the answer has none: 204 and 304. */
+  /** Empty after a 201, undefined after a 204 and a 304, which have no `Content-Length`. */
   readonly body?: Buffer | string
 }
 

@@ -23,7 +23,10 @@ for (let i = 0; i < ON_RESPONSE_HOOKS; i++)
 
 function handle(request: FastifyRequest, reply: FastifyReply): void {
   const { status, headers, body } = answer(request.raw, request.body as Buffer | undefined)
-  reply.code(status).headers(headers).send(body)
+  reply
+    .code(status)
+    .headers(headers)
+    .send(body || undefined)
 }
 app.get('/api/buckets', handle)
 app.route({ method: ['GET', 'PUT', 'DELETE'], url: '/api/buckets/:id', handler: handle })
