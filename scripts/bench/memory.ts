@@ -20,9 +20,9 @@ const ALL = ['1,000,000 of 100 B', '100,000 of 1 KiB', '100 of 16 MiB'] as const
 const CASES = ALL.filter((name) => name.startsWith(options.only))
 /**
  * How long nobody asks anything after the last object is deleted. V8 collects garbage by itself 100 s after its last full
- * collection, then twice more after 8 s each.
+ * collection, and once more 8 s later.
  */
-const QUIET_SECONDS = 150
+const QUIET_SECONDS = 120
 /** Room for all of them: by default the store has half of the machine's memory. */
 const LIMIT = { MAX_STORE_BYTES: `${2 * 2 ** 30}` }
 
