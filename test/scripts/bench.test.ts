@@ -1,4 +1,6 @@
-import { existsSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, readdirSync } from 'node:fs'
+import type { Readable } from 'node:stream'
 import t from 'tap'
 import { type Comparison, type Round, run } from '../../scripts/bench/compare.ts'
 import { CONTENDERS } from '../../scripts/bench/contenders.ts'
@@ -6,7 +8,7 @@ import { machineMicroseconds, ownMicroseconds } from '../../scripts/bench/proces
 import { doubts, ratios } from '../../scripts/bench/report.ts'
 import type { WorkloadName } from '../../scripts/bench/workloads.ts'
 import { build, exchange, listen, until } from '../helper.ts'
-import { outputOf, stop } from '../process.ts'
+import { outputOf, start, stop } from '../process.ts'
 
 /** One of each answer that the workloads ask for. */
 const REQUESTS = [
@@ -107,4 +109,21 @@ t.test('another revision is built in a folder that goes with the process', async
   const [path = '', again, isBuilt] = printed.trim().split('\n')
   t.strictSame([again, isBuilt], [path, 'true'])
   await until(() => !existsSync(path))
+})
+
+t.test('a benchmark that is interrupted leaves no folder behind', async (t) => {
+  const TMPDIR = t.testdir()
+  const args = ['--contenders', 'contract floor', '--workloads', 'GET 404', '--against', 'HEAD']
+  const benchmark = start([process.execPath, 'scripts/bench/http.ts', ...args], {
+    env: { TMPDIR },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  t.after(() => stop(benchmark))
+  // It says so when its servers listen.
+  await once(benchmark.stderr as Readable, 'data')
+  // npm has a cache there too.
+  const folders = () => readdirSync(TMPDIR).filter((name) => name.startsWith('bench-')).length
+  t.equal(folders(), 1)
+  benchmark.kill('SIGINT')
+  await until(() => folders() === 0)
 })
