@@ -4,6 +4,9 @@ export const BUCKETS_SECONDS = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0
 /** The methods of RFC 9110 section 9 and RFC 5789; any other is `_OTHER`, so that clients cannot add labels. */
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH'])
 
+/** The label of each bucket. */
+const BOUNDS = [...BUCKETS_SECONDS, '+Inf'].map((le) => ({ le }))
+
 class Series {
   readonly labels: { method: string; path: string; status_code: number }
   /** Observations by bucket, not cumulative; the last one is beyond every bound. */
@@ -70,9 +73,9 @@ export class DurationHistogram {
 
 function samples(name: string, { labels, counts, sumSeconds }: Series) {
   let count = 0
-  const buckets = [...BUCKETS_SECONDS, '+Inf'].map((le, bucket) => {
+  const buckets = BOUNDS.map((bound, bucket) => {
     count += counts[bucket] as number
-    return { metricName: `${name}_bucket`, labels: { le }, sharedLabels: labels, value: count }
+    return { metricName: `${name}_bucket`, labels: bound, sharedLabels: labels, value: count }
   })
   return [
     ...buckets,
