@@ -6,6 +6,7 @@ import { DurationHistogram } from '../metrics/duration-histogram.ts'
 import { recordEventLoopDelays, registerEventLoopLag } from '../metrics/event-loop-lag.ts'
 import { writePage } from '../metrics/exposition.ts'
 import { preferredFormat } from '../metrics/format.ts'
+import { logNotableAnswers } from '../metrics/notable-log.ts'
 
 /** Routes that probes and scrapes poll, or that people read: they would drown the traffic that the histogram is for. */
 const UNMEASURED_PATH = /^\/(?:$|(?:metrics|livez|readyz|openapi\.json|docs)(?:\/|$))/
@@ -53,6 +54,9 @@ function measuredPath(path = 'unmatched'): string | undefined {
 function measureRequests(app: FastifyInstance): void {
   const durations = new DurationHistogram()
   app.registry.registerMetric(durations as unknown as client.Metric)
+
+  const stopLogging = logNotableAnswers(app.log, durations)
+  app.addHook('onClose', async () => stopLogging())
 
   let inFlight = 0
   new client.Gauge({
@@ -110,7 +114,7 @@ function measureRequests(app: FastifyInstance): void {
     const { method, measuredPath } = reply.request
     if (measuredPath === undefined) return
     inFlight--
-    durations.observe(method, measuredPath, statusCode, reply.elapsedTime / 1000)
+    durations.observe(method, measuredPath, statusCode, reply.elapsedTime / 1000, reply.request)
   }
 }
 

@@ -6,19 +6,32 @@ export interface Sample {
   value: [seconds: number, value: string]
 }
 
+/** The exemplars of one series. */
+export interface SeriesExemplars {
+  seriesLabels: Record<string, string>
+  exemplars: { labels: Record<string, string>; value: string; timestamp: number }[]
+}
+
+/** Asks a Prometheus something about a query. */
+async function ask<T>(prometheus: string, path: string, promql: string, more = {}): Promise<T> {
+  const response = await fetch(`${prometheus}/api/v1/${path}`, {
+    method: 'POST',
+    body: new URLSearchParams({ query: promql, ...more }),
+  })
+  const { status, data, error } = (await response.json()) as { status: string; data: T; error: string }
+  if (status !== 'success') throw new Error(`${promql}: ${error}`)
+  return data
+}
+
 /** Asks a Prometheus an instant query. */
 export async function query(prometheus: string, promql: string): Promise<Sample[]> {
-  const response = await fetch(`${prometheus}/api/v1/query`, {
-    method: 'POST',
-    body: new URLSearchParams({ query: promql }),
-  })
-  const { status, data, error } = (await response.json()) as {
-    status: string
-    data: { result: Sample[] }
-    error: string
-  }
-  if (status !== 'success') throw new Error(`${promql}: ${error}`)
-  return data.result
+  return (await ask<{ result: Sample[] }>(prometheus, 'query', promql)).result
+}
+
+/** Asks a Prometheus for the exemplars of the last hour. */
+export async function queryExemplars(prometheus: string, promql: string): Promise<SeriesExemplars[]> {
+  const now = Date.now() / 1000
+  return ask(prometheus, 'query_exemplars', promql, { start: `${now - 3600}`, end: `${now}` })
 }
 
 /** Asks again each second until the answer will do, for half a minute: Prometheus scrapes every 5 seconds. */

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
-import { eventually, query } from '../e2e/prometheus.ts'
+import { eventually, query, queryExemplars } from '../e2e/prometheus.ts'
 import { type App, build, exchange, listen, send } from '../helper.ts'
 import { freePorts, lacking, outputOf, run, runSync, start, stop, temporaryDirectory } from '../process.ts'
 
@@ -15,7 +15,7 @@ async function odd(t: Test): Promise<{ app: App; port: number }> {
   const port = await listen(app)
   for (const path of ['/api/buckets/a', '/nowhere']) {
     for (const method of ['PUT', 'GET', 'HEAD', 'DELETE', 'POST', 'PATCH', 'OPTIONS', 'TRACE', 'PROPFIND']) {
-      await send({ port, path, method })
+      await send({ port, path, method, headers: { 'x-request-id': method } })
     }
   }
   await exchange(port, 'nonsense\r\n\r\n')
@@ -35,12 +35,12 @@ t.test('promtool finds nothing to criticise in the text format', { skip: lacking
   t.equal(promtool.status, 0, promtool.stderr)
 })
 
-/** Prints how many samples there are. */
+/** Prints how many samples there are, and how many exemplars. */
 const PYTHON = `
 import sys
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 samples = [s for family in text_string_to_metric_families(sys.stdin.read()) for s in family.samples]
-print(len(samples))`
+print(len(samples), sum(s.exemplar is not None for s in samples))`
 
 const hasParser = runSync('python3', '-c', 'import prometheus_client').status === 0
 
@@ -50,8 +50,11 @@ t.test(
   async (t) => {
     const { app } = await odd(t)
     const { payload } = await app.inject({ url: '/metrics', headers: OPENMETRICS })
-    const samples = payload.match(/^[^#]/gm) ?? []
-    t.equal((await outputOf(['python3', '-c', PYTHON], { input: payload })).trim(), `${samples.length}`)
+    const count = (pattern: RegExp) => payload.match(pattern)?.length
+    t.equal(
+      await outputOf(['python3', '-c', PYTHON], { input: payload }),
+      `${count(/^[^#]/gm)} ${count(/ # \{/g)}\n`,
+    )
   },
 )
 
@@ -89,6 +92,12 @@ t.test('Prometheus scrapes OpenMetrics without a warning', { skip: lacking('prom
   t.match(await eventually(up, (samples) => samples[0]?.value[1] === '1'), [{ value: [Number, '1'] }])
   const failed = 'http_request_duration_seconds_count{status_code="500"} == 1'
   t.match(await query(`http://${address}`, failed), [{ metric: { method: 'DELETE' } }])
+  const series = await queryExemplars(`http://${address}`, 'http_request_duration_seconds_bucket')
+  const ids = series.map(({ seriesLabels: { method, status_code }, exemplars: [last] }) => [
+    `${method} ${status_code}`,
+    last?.labels.request_id,
+  ])
+  t.match(Object.fromEntries(ids), { 'DELETE 500': 'DELETE', 'GET 200': 'GET' })
 
   await stop(prometheus)
   t.notMatch(await log, /level=(?:WARN|ERROR)/)
