@@ -1,5 +1,6 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
+import { traceContext } from './http/trace-context.ts'
 import { OneWriteResponse } from './one-write-response.ts'
 import auth from './plugins/auth.ts'
 import config, { type Config } from './plugins/config.ts'
@@ -24,9 +25,14 @@ import health from './routes/health.ts'
 /** How often requests are looked at that arrive too slowly, in milliseconds. */
 const TIMEOUT_CHECK_INTERVAL_MS = 1000
 
-/** Requests are logged at debug only: the metrics count them, and nothing that a client sent is kept at info. */
+/**
+ * Requests are logged at debug only: the metrics count them, and nothing that a client sent is kept at info. Each line of
+ * a request has its trace context.
+ */
 class RequestLog extends LogController {
-  override incomingRequest(request: FastifyRequest): void {
+  override incomingRequest(request: FastifyRequest, reply: FastifyReply): void {
+    const trace = traceContext(request.headers)
+    if (trace !== undefined) request.log = reply.log = request.log.child(trace)
     request.log.debug({ req: request }, 'request')
   }
 

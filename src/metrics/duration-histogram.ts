@@ -1,3 +1,5 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { type TraceContext, traceContext } from '../http/trace-context.ts'
 import type { Exemplar } from './exposition.ts'
 
 /** Upper bounds in seconds: fine up to the 10 ms of the latency objective, coarse beyond. */
@@ -24,12 +26,14 @@ interface SeriesLabels {
 /** What an answer remembers of its request. */
 interface AnsweredRequest {
   readonly id: string
+  readonly headers: IncomingHttpHeaders
 }
 
 /** The last answer in a bucket that was slow or a 5xx. One object serves for all of them. */
 class NotableAnswer {
   readonly #labels: SeriesLabels
   #requestId = ''
+  #trace: TraceContext | undefined
   #seconds = 0
   #answeredMs = 0
 
@@ -37,24 +41,26 @@ class NotableAnswer {
     this.#labels = labels
   }
 
-  remember({ id }: AnsweredRequest, seconds: number): void {
+  remember({ id, headers }: AnsweredRequest, seconds: number): void {
     this.#requestId = id
+    this.#trace = traceContext(headers)
     this.#seconds = seconds
     this.#answeredMs = Date.now()
   }
 
-  /** Undefined if the request's id is too long. */
+  /** Without `request_id` if it is too long; undefined if there is no trace either. */
   get exemplar(): Exemplar | undefined {
-    const labelSet = { request_id: this.#requestId }
-    if (Object.entries(labelSet).flat().join('').length > MAX_EXEMPLAR_CHARACTERS) return undefined
-    return { labelSet, value: this.#seconds, timestamp: this.#answeredMs / 1000 }
+    const trace = this.#trace && { trace_id: this.#trace.traceId }
+    const all = { request_id: this.#requestId, ...trace }
+    const labelSet = Object.entries(all).flat().join('').length > MAX_EXEMPLAR_CHARACTERS ? trace : all
+    return labelSet && { labelSet, value: this.#seconds, timestamp: this.#answeredMs / 1000 }
   }
 
   /** The fields of the answer in the log. */
   get fields(): object {
     const { method, path, status_code } = this.#labels
     const durationMs = Math.round(1e4 * this.#seconds) / 10
-    return { reqId: this.#requestId, method, path, statusCode: status_code, durationMs }
+    return { reqId: this.#requestId, ...this.#trace, method, path, statusCode: status_code, durationMs }
   }
 }
 

@@ -3,6 +3,7 @@ import type { FastifyError, FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { ClientGoneError, ErrorBody, HttpError } from '../errors.ts'
 import { RefusalLog } from '../http/refusal-log.ts'
+import { traceContext } from '../http/trace-context.ts'
 
 const CONTENT_TYPE = 'application/json; charset=utf-8'
 
@@ -27,6 +28,7 @@ const plugin: FastifyPluginAsync = async (app) => {
       const { raw, id: reqId } = this.request
       refusalLog.note(message, raw.socket, {
         reqId,
+        ...traceContext(raw.headers),
         statusCode,
         cause: (error.cause as Error | undefined)?.message,
       })
