@@ -31,6 +31,8 @@ const rate = (metric: string, ...matchers: string[]) =>
   `rate(${select(metric, ...matchers)}[$__rate_interval])`
 const requests = (...matchers: string[]) => rate(`${DURATION}_count`, ...matchers)
 const durations = `sum by (le) (${rate(`${DURATION}_bucket`)})`
+/** Failed requests, counted by the last bucket: only buckets have exemplars. */
+const failures = `max without (le) (${rate(`${DURATION}_bucket`, FAILED)})`
 /** Without requests a quantile is NaN, which no comparison lets through. */
 const quantile = (q: number) => `histogram_quantile(${q}, ${durations}) >= 0`
 const ratio = (objective: Objective, window: string) =>
@@ -39,7 +41,7 @@ const budgetLeft = (objective: Objective) => `1 - ${ratio(objective, '30d')} / $
 const alerts = (state: string) =>
   `max by (alertname, severity) (${select('ALERTS', 'alertname=~"StorageApi.+"', `alertstate="${state}"`)})`
 
-type Query = [expr: string, legend?: string]
+type Query = [expr: string, legend?: string, hasExemplars?: boolean]
 /** A value, and the color that begins there. */
 type Limit = [value: number, color: string]
 
@@ -57,9 +59,10 @@ interface Builder {
 /** A part of what the SDK builds, where its builder is longer, or adds what Grafana 13.2 does not have. */
 const part = <T>(value: T) => ({ build: () => value })
 
-function query([expr, legend = '']: Query, index = 0): DataqueryBuilder {
+function query([expr, legend = '', hasExemplars]: Query, index = 0): DataqueryBuilder {
   const refId = String.fromCharCode('A'.charCodeAt(0) + index)
-  return new DataqueryBuilder().refId(refId).datasource(PROMETHEUS).expr(expr).legendFormat(legend).range()
+  const builder = new DataqueryBuilder().refId(refId).datasource(PROMETHEUS).expr(expr).legendFormat(legend)
+  return hasExemplars ? builder.range().exemplar(true) : builder.range()
 }
 
 /** A description may be wrapped: its white space is collapsed. */
@@ -252,10 +255,11 @@ line(
       'HTTP Request Duration, Quantiles',
       's',
       `The time within which half, nine tenths and 99 of 100 requests were answered. Look for a p99 beyond the
-      line at 10 ms while p50 stays: a few wait, for large objects, slow clients or a blocked event loop.`,
+      line at 10 ms while p50 stays: a few wait, for large objects, slow clients or a blocked event loop. A
+      dot is one slow or failed request: its request_id is in the log.`,
       [quantile(0.5), 'p50'],
       [quantile(0.9), 'p90'],
-      [quantile(0.99), 'p99'],
+      [quantile(0.99), 'p99', true],
     ),
     [SLOW_SECONDS, 'red'],
   ),
@@ -294,8 +298,8 @@ line(
     'Errors by Route',
     'reqps',
     `Answers of 5xx a second, by method, route and status code: empty is good. Look for one method that fails,
-    and for a drill before anything else.`,
-    [`sum by (method, path, status_code) (${requests(FAILED)}) > 0`, ANSWER],
+    and for a drill before anything else. A dot is one failed request: its request_id is in the log.`,
+    [`sum by (method, path, status_code) (${failures}) > 0`, ANSWER, true],
   ).noValue('no errors'),
 )
 line(

@@ -27,6 +27,8 @@ interface SeriesLabels {
 interface AnsweredRequest {
   readonly id: string
   readonly headers: IncomingHttpHeaders
+  /** Why the answer is a 5xx. */
+  readonly failure: string | undefined
 }
 
 /** The last answer in a bucket that was slow or a 5xx. One object serves for all of them. */
@@ -34,6 +36,7 @@ class NotableAnswer {
   readonly #labels: SeriesLabels
   #requestId = ''
   #trace: TraceContext | undefined
+  #failure: string | undefined
   #seconds = 0
   #answeredMs = 0
 
@@ -41,8 +44,9 @@ class NotableAnswer {
     this.#labels = labels
   }
 
-  remember({ id, headers }: AnsweredRequest, seconds: number): void {
+  remember({ id, headers, failure }: AnsweredRequest, seconds: number): void {
     this.#requestId = id
+    this.#failure = failure
     this.#trace = traceContext(headers)
     this.#seconds = seconds
     this.#answeredMs = Date.now()
@@ -60,7 +64,15 @@ class NotableAnswer {
   get fields(): object {
     const { method, path, status_code } = this.#labels
     const durationMs = Math.round(1e4 * this.#seconds) / 10
-    return { reqId: this.#requestId, ...this.#trace, method, path, statusCode: status_code, durationMs }
+    return {
+      reqId: this.#requestId,
+      ...this.#trace,
+      method,
+      path,
+      statusCode: status_code,
+      durationMs,
+      cause: this.#failure,
+    }
   }
 }
 

@@ -11,6 +11,10 @@ declare module 'fastify' {
   interface FastifyInstance {
     refusalLog: RefusalLog
   }
+  interface FastifyRequest {
+    /** Why the answer is a 5xx, for the log. */
+    failure: string | undefined
+  }
   interface FastifyReply {
     /** Answers with an error that is no fault, without the detour that an exception takes through Fastify. */
     refuse: (error: HttpError) => void
@@ -22,16 +26,14 @@ const plugin: FastifyPluginAsync = async (app) => {
   app.decorate('refusalLog', refusalLog)
   app.addHook('onClose', async () => refusalLog.close())
 
+  app.decorateRequest('failure', undefined)
   app.decorateReply('refuse', function (this: FastifyReply, error: HttpError) {
     const { statusCode, message, headers, body } = error
     if (statusCode >= 500) {
       const { raw, id: reqId } = this.request
-      refusalLog.note(message, raw.socket, {
-        reqId,
-        ...traceContext(raw.headers),
-        statusCode,
-        cause: (error.cause as Error | undefined)?.message,
-      })
+      const cause = (error.cause as Error | undefined)?.message
+      this.request.failure = cause ?? message
+      refusalLog.note(message, raw.socket, { reqId, ...traceContext(raw.headers), statusCode, cause })
     }
     this.code(statusCode).headers(headers).header('content-type', CONTENT_TYPE).send(body)
   })
@@ -44,7 +46,10 @@ const plugin: FastifyPluginAsync = async (app) => {
     }
     if (error instanceof HttpError) return reply.refuse(error)
     const statusCode = error.statusCode ?? 500
-    if (statusCode >= 500) request.log.error({ err: error }, 'request failed')
+    if (statusCode >= 500) {
+      request.failure = error.message
+      request.log.error({ err: error }, 'request failed')
+    }
     reply.code(statusCode).send({ error: STATUS_CODES[statusCode]?.toLowerCase() })
   })
 }

@@ -164,4 +164,4 @@ const plugin: FastifyPluginAsync = async (app) => {
  * Serves `/metrics` from a registry of the application's own, decorated as `registry`, and measures every
  * request: answered (`onResponse`), or not (`connections`).
  */
-export default fp(plugin, { name: 'metrics', dependencies: ['config', 'connections'] })
+export default fp(plugin, { name: 'metrics', dependencies: ['config', 'connections', 'errors'] })

@@ -28,6 +28,7 @@ import type {
 import type { SyntaxNode } from '@lezer/common'
 import { parser } from '@prometheus-io/lezer-promql'
 import t, { type Test } from 'tap'
+import { parse } from 'yaml'
 import { build } from '../helper.ts'
 import { lacking, outputOf, run } from '../process.ts'
 
@@ -90,6 +91,9 @@ export type DashboardJson = Json<
 
 const committed = readFileSync(JSON_FILE, 'utf8')
 const dashboard: DashboardJson = JSON.parse(committed)
+const [source] = parse(
+  readFileSync('compose/grafana/provisioning/datasources/prometheus.yaml', 'utf8'),
+).datasources
 const panels = dashboard.panels.filter((panel) => panel.type !== 'row')
 const queries = [
   ...panels.flatMap(({ title, targets }) => targets.map(({ expr }) => ({ of: title, expr }))),
@@ -219,20 +223,37 @@ t.test('every query and every panel has the data source of the variable, which i
   // biome-ignore lint/suspicious/noTemplateCurlyInString: Grafana's own placeholder
   const expected = { type: 'prometheus', uid: '${datasource}' }
   for (const { title, datasource, targets } of panels) {
-    for (const source of [datasource, ...targets.map(({ datasource }) => datasource)])
-      t.strictSame(source, expected, title)
+    for (const one of [datasource, ...targets.map(({ datasource }) => datasource)])
+      t.strictSame(one, expected, title)
   }
   for (const { name, datasource, target } of dashboard.annotations.list) {
     t.strictSame([datasource, target.datasource], [expected, expected], name)
   }
   const [variable] = dashboard.templating.list
   t.hasStrict(variable, { name: 'datasource', type: 'datasource', query: 'prometheus' })
-  const provisioned = readFileSync('compose/grafana/provisioning/datasources/prometheus.yaml', 'utf8')
-  const fields = Object.fromEntries(
-    [...provisioned.matchAll(/^\s+(?:- )?(\w+): (\S+)$/gm)].map(([, key, value]) => [key, value]),
-  )
   const { text, value } = variable?.current ?? {}
-  t.hasStrict(fields, { type: 'prometheus', uid: value, name: text })
+  t.hasStrict(source, { type: 'prometheus', uid: value, name: text })
+})
+
+t.test('the graphs that show exemplars select buckets, which have them', async (t) => {
+  const shown = panels.flatMap(({ title, targets }) =>
+    targets.filter(({ exemplar }) => exemplar).map(({ expr }) => ({ title, expr })),
+  )
+  t.strictSame(
+    shown.map(({ title }) => title),
+    ['HTTP Request Duration, Quantiles', 'Errors by Route'],
+  )
+  for (const { title, expr } of shown) {
+    const selected = nodes(expr, 'VectorSelector').map(({ text }) => text.replace(/\{.*/, ''))
+    t.strictSame(selected, ['http_request_duration_seconds_bucket'], title)
+  }
+})
+
+t.test('the trace of an exemplar leads to where the operator says', async (t) => {
+  const [destination] = source.jsonData.exemplarTraceIdDestinations
+  t.match(destination, { name: 'trace_id', url: '$GRAFANA_TRACE_URL' })
+  const { services } = parse(readFileSync('compose/grafana/compose.yaml', 'utf8'))
+  t.ok('GRAFANA_TRACE_URL' in services.grafana.environment)
 })
 
 t.test('every query is PromQL, to its grammar', async (t) => {

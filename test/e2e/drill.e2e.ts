@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { outputOf } from '../process.ts'
 import { compose, published, startStack } from './docker.ts'
-import { eventually, query, type Sample } from './prometheus.ts'
+import { eventually, query, queryExemplars, type Sample } from './prometheus.ts'
 import { requireTool } from './require-tool.ts'
 
 requireTool('docker', 'compose', 'version')
@@ -34,7 +34,20 @@ async function alerts(): Promise<string[]> {
   )
 }
 
-const isThere = (samples: Sample[]) => samples.length > 0
+const isThere = (series: unknown[]) => series.length > 0
+
+/** The labels of the exemplars of answers that were 5xx. */
+async function exemplars(): Promise<Record<string, string>[]> {
+  const promql = 'http_request_duration_seconds_bucket{status_code=~"5.."}'
+  const series = await queryExemplars(prometheus, promql)
+  return series.flatMap(({ exemplars }) => exemplars.map(({ labels }) => labels))
+}
+
+/** The lines of the service's log that have a text, as the page finds them. */
+async function logged(text: string): Promise<string[]> {
+  const [, command = ''] = /^ *docker compose (logs .*) \| grep REQUEST_ID$/m.exec(PAGE) ?? []
+  return (await compose(command.split(' '))).split('\n').filter((line) => line.includes(text))
+}
 
 await startStack(t, SERVICES)
 const prometheus = await published('prometheus', 9090)
@@ -59,6 +72,18 @@ t.test('the restart fires an alert, and the faults tell that it is of the drill'
   const restarted = 'ALERTS{alertname="StorageApiRestarted",alertstate="firing"}'
   t.ok(isThere(await eventually(() => query(prometheus, restarted), isThere)))
   t.ok(isThere(await query(prometheus, 'storage_api_faults{job="storage_api"} > 0')))
+})
+
+t.test('each exemplar of a 500 leads to the line of its fault in the log', async (t) => {
+  const found = await eventually(exemplars, isThere)
+  t.ok(isThere(found))
+  for (const { request_id = '' } of found) {
+    const lines = await logged(`"${request_id}"`)
+    t.ok(
+      lines.some((line) => line.includes('fault injected: DELETE=500@1')),
+      request_id,
+    )
+  }
 })
 
 t.test('the queries of the runbook name the cause, a minute later', { timeout: 120_000 }, async (t) => {
@@ -128,6 +153,19 @@ t.test('three queries lead from the 500s to every successful DELETE', { timeout:
     (await query(prometheus, became)).map(({ value }) => value[1]),
     ['1'],
   )
+})
+
+t.test('the trace of a request is in its exemplar, and in each of its lines', async (t) => {
+  const traceId = '0af7651916cd43dd8448eb211c80319c'
+  const headers = { traceparent: `00-${traceId}-b7ad6b7169203331-01` }
+  const url = `${await published('storage_api', 5000)}/api/buckets/traced`
+  await fetch(url, { method: 'PUT' })
+  t.equal((await fetch(url, { method: 'DELETE', headers })).status, 500)
+  const traced = async () => (await exemplars()).filter(({ trace_id }) => trace_id === traceId)
+  const [exemplar] = await eventually(traced, isThere)
+  const lines = await logged(`"${exemplar?.request_id}"`)
+  t.ok(lines.some((line) => line.includes('fault injected')))
+  for (const line of lines) t.match(line, `"traceId":"${traceId}"`)
 })
 
 t.test(

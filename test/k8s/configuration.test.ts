@@ -60,10 +60,18 @@ t.test('configuration and data are mounted where Compose mounts them', async (t)
   }
 })
 
+t.test('Prometheus keeps exemplars, in both', async (t) => {
+  const flag = '--enable-feature=exemplar-storage'
+  const { command } = parse(read('compose/prometheus/compose.yaml')).services.prometheus
+  t.ok(command.includes(flag))
+  t.ok(stack.pod('prometheus').spec.containers[0]?.args?.includes(flag))
+  t.ok(composed.storage.exemplars.max_exemplars > 0)
+})
+
 t.test('Prometheus scrapes as in Compose, and asks each pod instead of a Service', async (t) => {
   const { scrape_configs: composedJobs, ...composedRest } = composed
   const { scrape_configs: jobs, ...rest } = discovering
-  t.strictSame(rest, composedRest, 'intervals and rule files')
+  t.strictSame(rest, composedRest, 'intervals, rule files and exemplars')
   t.equal(jobs.length, 1, 'one job')
   const { static_configs, ...job } = composedJobs[0]
   const { kubernetes_sd_configs, relabel_configs, ...scrape } = jobs[0]

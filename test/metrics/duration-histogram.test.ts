@@ -6,6 +6,9 @@ const traceId = '0af7651916cd43dd8448eb211c80319c'
 const spanId = 'b7ad6b7169203331'
 const traceparent = `00-${traceId}-${spanId}-01`
 
+/** A request without anything that is told of it. */
+const PLAIN = { headers: {}, failure: undefined }
+
 /** The exemplars of the buckets that have one, by their bounds. */
 async function exemplars(durations: DurationHistogram) {
   const { values } = await durations.get()
@@ -24,7 +27,7 @@ t.test('each bucket above the objective has its last observation as its exemplar
   const clock = stopClock(t)
   const durations = new DurationHistogram()
   const observe = (seconds: number, id: string) =>
-    durations.observe('GET', '/a', 200, seconds, { id, headers: {} })
+    durations.observe('GET', '/a', 200, seconds, { id, ...PLAIN })
   observe(0.000_01, 'fast')
   observe(SLOW_SECONDS, 'within the objective')
   t.strictSame(await exemplars(durations), {})
@@ -43,25 +46,25 @@ t.test('each bucket above the objective has its last observation as its exemplar
 
 t.test('a 5xx is an exemplar however fast it is', async (t) => {
   const durations = new DurationHistogram()
-  durations.observe('GET', '/a', 500, 0.000_01, { id: 'a-1', headers: {} })
-  durations.observe('GET', '/a', 500, 0.000_02, { id: 'a-2', headers: {} })
-  durations.observe('GET', '/a', 404, 0.000_02, { id: 'a-3', headers: {} })
+  durations.observe('GET', '/a', 500, 0.000_01, { id: 'a-1', ...PLAIN })
+  durations.observe('GET', '/a', 500, 0.000_02, { id: 'a-2', ...PLAIN })
+  durations.observe('GET', '/a', 404, 0.000_02, { id: 'a-3', ...PLAIN })
   t.match(await exemplars(durations), { 0.00005: { labelSet: { request_id: 'a-2' } } })
 })
 
 t.test('the trace of a request is in its exemplar and in its line', async (t) => {
   const durations = new DurationHistogram()
-  durations.observe('GET', '/a', 500, 0, { id: 'a-1', headers: { traceparent } })
+  durations.observe('GET', '/a', 500, 0, { id: 'a-1', ...PLAIN, headers: { traceparent } })
   t.match(await exemplars(durations), { 0.00005: { labelSet: { request_id: 'a-1', trace_id: traceId } } })
   t.match(durations.takeNotable(), [{ reqId: 'a-1', traceId, spanId }])
-  durations.observe('GET', '/a', 500, 0, { id: 'a-2', headers: {} })
+  durations.observe('GET', '/a', 500, 0, { id: 'a-2', ...PLAIN })
   t.notMatch(await exemplars(durations), { 0.00005: { labelSet: { trace_id: traceId } } }, 'and in no other')
 })
 
 t.test('an id that would exceed 128 characters is left out', async (t) => {
   const labelSet = async (length: number, headers: { traceparent?: string }) => {
     const durations = new DurationHistogram()
-    durations.observe('GET', '/a', 500, 0, { id: 'x'.repeat(length), headers })
+    durations.observe('GET', '/a', 500, 0, { id: 'x'.repeat(length), headers, failure: undefined })
     return (await exemplars(durations))[BUCKETS_SECONDS[0] as number]?.labelSet
   }
   const most = 128 - 'request_id'.length
@@ -78,13 +81,24 @@ t.test('an id that would exceed 128 characters is left out', async (t) => {
 t.test('for the log there is each answer that has become an exemplar, once', async (t) => {
   const durations = new DurationHistogram()
   t.strictSame(durations.takeNotable(), [])
-  durations.observe('GET', '/a', 200, 0.02, { id: 'a-1', headers: {} })
-  durations.observe('GET', '/a', 200, 0.012_34, { id: 'a-2', headers: {} })
-  durations.observe('PROPFIND', '/a', 503, 0.000_1, { id: 'x'.repeat(128), headers: {} })
-  durations.observe('PUT', '/a', 201, 0.001, { id: 'a-4', headers: {} })
+  durations.observe('GET', '/a', 200, 0.02, { id: 'a-1', ...PLAIN })
+  durations.observe('GET', '/a', 200, 0.012_34, { id: 'a-2', ...PLAIN })
+  durations.observe('PROPFIND', '/a', 503, 0.000_1, {
+    id: 'x'.repeat(128),
+    headers: {},
+    failure: 'overloaded',
+  })
+  durations.observe('PUT', '/a', 201, 0.001, { id: 'a-4', ...PLAIN })
   t.strictSame(durations.takeNotable(), [
-    { reqId: 'a-2', method: 'GET', path: '/a', statusCode: 200, durationMs: 12.3 },
-    { reqId: 'x'.repeat(128), method: '_OTHER', path: '/a', statusCode: 503, durationMs: 0.1 },
+    { reqId: 'a-2', method: 'GET', path: '/a', statusCode: 200, durationMs: 12.3, cause: undefined },
+    {
+      reqId: 'x'.repeat(128),
+      method: '_OTHER',
+      path: '/a',
+      statusCode: 503,
+      durationMs: 0.1,
+      cause: 'overloaded',
+    },
   ])
   t.strictSame(durations.takeNotable(), [])
 })

@@ -26,8 +26,33 @@ t.test('each exemplar leads to a line with the route, the duration and the event
   t.match(notable(lines)[0], { level: 'info', eventLoopDelayMs: Number })
   t.match(answers().get('GET'), { method: 'GET', path: '/api/buckets/:id', statusCode: 200 })
   t.ok((answers().get('GET')?.durationMs ?? 0) >= 19)
-  t.match(answers().get('DELETE'), { method: 'DELETE', statusCode: 500, durationMs: Number })
+  t.match(answers().get('DELETE'), {
+    method: 'DELETE',
+    statusCode: 500,
+    durationMs: Number,
+    cause: 'fault injected: DELETE=500@1',
+  })
 })
+
+t.test(
+  'the line of a refusal has its cause, though the log of refusals has one line per minute',
+  async (t) => {
+    const lines: Record<string, unknown>[] = []
+    const app = build(t, { LOG_LEVEL: 'info', MAX_STORE_BYTES: '1' }, lines)
+    for (const id of ['first', 'second'])
+      await app.inject({
+        method: 'PUT',
+        url: '/api/buckets/a',
+        headers: { 'x-request-id': id },
+        payload: 'x',
+      })
+    await app.close()
+    const [second] = notable(lines).flatMap(({ answers }) =>
+      answers.filter(({ reqId }) => reqId === 'second'),
+    )
+    t.match(second, { statusCode: 507, cause: 'store full: delete objects or store smaller ones' })
+  },
+)
 
 t.test('there is one line per second at most, and one at the end for what is left', async (t) => {
   const begun = performance.now()
