@@ -24,10 +24,13 @@ if (service === undefined) throw new Error('the service did not start')
 const { child, port } = service
 const agent = new Agent({ keepAlive: true, maxSockets: 8 })
 
+/** The formats, and what asks for them. */
+const FORMATS = { text: {}, OpenMetrics: { accept: 'application/openmetrics-text' } }
+
 /** Sends a request, and returns how many bytes the answer's body has. */
-function ask(method: string, path: string): Promise<number> {
+function ask(method: string, path: string, headers = {}): Promise<number> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({ host: '127.0.0.1', port, method, path, agent })
+    const outgoing = request({ host: '127.0.0.1', port, method, path, headers, agent })
     outgoing.once('error', reject)
     outgoing.once('response', (response) => {
       let bytes = 0
@@ -46,8 +49,15 @@ function quantiles(milliseconds: number[]): string {
   return `${median(milliseconds).toFixed(2)} | ${p99.toFixed(2)}`
 }
 
-/** One scrape after another; a row of the table. */
-async function scrapes(name: string): Promise<string> {
+/** One scrape after another in each format, each a row of the table. */
+async function scrapes(name: string): Promise<string[]> {
+  const rows: string[] = []
+  for (const [format, headers] of Object.entries(FORMATS))
+    rows.push(await scrapesIn(`${name}, ${format}`, headers))
+  return rows
+}
+
+async function scrapesIn(name: string, headers: object): Promise<string> {
   const durationsMs: number[] = []
   const activeMs: number[] = []
   let cpuMs = 0
@@ -57,7 +67,7 @@ async function scrapes(name: string): Promise<string> {
     const active = await askProbe(child, 'active')
     const cpu = cpuMicroseconds(child.pid as number)
     const begun = performance.now()
-    bytes = await ask('GET', '/metrics')
+    bytes = await ask('GET', '/metrics', headers)
     const ended = performance.now()
     if (i < 0) continue
     cpuMs += (cpuMicroseconds(child.pid as number) - cpu) / 1000
@@ -76,12 +86,12 @@ async function beside(isScraped: boolean) {
 }
 
 try {
-  const rows = [await scrapes('at the start')]
+  const rows = await scrapes('at the start')
   await load(service, '1,000,000 of 100 B', 'empty')
   const methods = METHODS.filter((method) => method !== 'CONNECT')
   for (let i = 0; i < ODD_REQUESTS; i++)
     await ask(methods[i % methods.length] as string, i % 2 === 0 ? `/unknown/${i}` : `/api/buckets/${i}`)
-  rows.push(await scrapes('after a million ids, odd methods and unknown paths'))
+  rows.push(...(await scrapes('after a million ids, odd methods and unknown paths')))
 
   await load(service, 'GET 100 B', 'fill')
   await beside(true)
