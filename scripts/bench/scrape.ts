@@ -1,12 +1,14 @@
 /**
  * Measures a scrape of the service as its image runs it: how long it takes its client and the event loop when nothing else is asked, its
- * size, all of it after a million ids, odd methods and unknown paths too, and how long requests take beside a scrape a second: `npm run bench:scrape`.
+ * size, all of it after a million ids, odd methods and unknown paths too, how long requests take beside a scrape a second, and
+ * what an observation costs: `npm run bench:scrape`.
  * `--write` puts the tables into docs/performance.md.
  */
 import { Agent, METHODS, request } from 'node:http'
 import { parseArgs } from 'node:util'
 import { stop } from '../../test/process.ts'
 import { load, median, run } from './compare.ts'
+import { observationTable } from './observation.ts'
 import { askProbe, probedStorageApi } from './probed.ts'
 import { cpuMicroseconds } from './process.ts'
 import { writeSection } from './report.ts'
@@ -112,6 +114,7 @@ try {
       ...rows,
     ].join('\n'),
     ['| requests | p50, ms | p99, ms |', '|---|---|---|', ...latencies].join('\n'),
+    observationTable(),
   ]
   console.log(tables.join('\n\n'))
   if (options.write) writeSection('scrape', [`Node.js ${process.version}.`, ...tables])

@@ -74,16 +74,23 @@ t.test('there is one line per second at most, and one at the end for what is lef
   )
 })
 
-t.test('the delay of the event loop is in the line of the answer that it made wait', async (t) => {
+t.test('the delay of the event loop is in the line of each answer that it made wait', async (t) => {
   const lines: Record<string, unknown>[] = []
   const app = build(t, { LOG_LEVEL: 'info' }, lines)
   app.get('/late', async () => {
-    const end = performance.now() + 300
+    const end = performance.now() + 1050
     while (performance.now() < end);
     return 'late'
   })
-  await until(async () => {
+  app.get('/failed', (_request, reply) => reply.code(500).send())
+  for (let count = 1; count <= 4; count++) {
     await app.inject('/late')
-    return notable(lines).some(({ eventLoopDelayMs }) => eventLoopDelayMs >= 290)
+    await until(() => notable(lines).length >= count)
+  }
+  // Before the first the process has just started.
+  for (const { eventLoopDelayMs } of notable(lines).slice(1)) t.ok(eventLoopDelayMs >= 1000)
+  await until(async () => {
+    await app.inject('/failed')
+    return (notable(lines).at(-1)?.eventLoopDelayMs ?? 1000) < 1000
   })
 })
