@@ -5,7 +5,7 @@ import { build } from '../helper.ts'
 
 t.test('a failure is 500 and says nothing of its cause, which is logged', async (t) => {
   const lines: Record<string, unknown>[] = []
-  const app = build(t, { LOG_LEVEL: 'info' }, lines)
+  const app = build(t, { LOG_LEVEL: 'warn' }, lines)
   await app.ready()
   t.intercept(app.store, 'get', {
     value: () => {
@@ -28,7 +28,7 @@ t.test('a failure is 500 and says nothing of its cause, which is logged', async 
 
 t.test('refusals that are 5xx are logged, but not each of them', async (t) => {
   const lines: Record<string, unknown>[] = []
-  const app = build(t, { LOG_LEVEL: 'info', MAX_STORE_BYTES: '10' }, lines)
+  const app = build(t, { LOG_LEVEL: 'warn', MAX_STORE_BYTES: '10' }, lines)
   for (let i = 0; i < 10; i++) {
     const { statusCode } = await app.inject({ method: 'PUT', url: '/api/buckets/a', payload: 'x'.repeat(11) })
     t.equal(statusCode, 507)

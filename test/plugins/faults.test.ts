@@ -16,7 +16,7 @@ t.test(
   'DELETE=500@1 answers 500 to every DELETE that has succeeded, as the Python service did',
   async (t) => {
     const lines: Record<string, unknown>[] = []
-    const app = build(t, { FAULTS: 'DELETE=500@1', LOG_LEVEL: 'info' }, lines)
+    const app = build(t, { FAULTS: 'DELETE=500@1', LOG_LEVEL: 'warn' }, lines)
     t.strictSame(await statuses(app, 'PUT'), [201])
     const answer = await app.inject({ method: 'DELETE', url })
     t.equal(answer.statusCode, 500)
@@ -82,7 +82,7 @@ t.test('probes, scrapes and the documentation are exempt', async (t) => {
 
 t.test('without FAULTS there is no fault, and the metrics say so', async (t) => {
   const lines: Record<string, unknown>[] = []
-  const app = build(t, { LOG_LEVEL: 'info' }, lines)
+  const app = build(t, { LOG_LEVEL: 'warn' }, lines)
   t.strictSame(await statuses(app, 'PUT', 2), [201, 204])
   t.match(await scrape(app), { storage_api_faults: 0, storage_api_faults_injected_total: 0 })
   t.strictSame(lines, [])
