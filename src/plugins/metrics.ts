@@ -29,7 +29,7 @@ const pageSchema: FastifySchema = {
   response: {
     200: {
       description: 'The metrics, in the format that Accept prefers',
-      headers: { Vary: { type: 'string', const: 'accept' } },
+      headers: { Vary: { type: 'string', const: 'Accept' } },
       content: { 'text/plain': page, 'application/openmetrics-text': page },
     },
   },
@@ -135,7 +135,7 @@ const plugin: FastifyPluginAsync = async (app) => {
   })
   app.get('/metrics', { schema: pageSchema }, async (request, reply) => {
     const format = preferredFormat(request.headers.accept)
-    reply.headers({ 'content-type': format, vary: 'accept' })
+    reply.headers({ 'content-type': format, vary: 'Accept' })
     return writePage(await registry.getMetricsAsJSON(), format)
   })
   for (const { name } of registry.getMetricsAsArray())

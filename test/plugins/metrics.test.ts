@@ -66,11 +66,11 @@ t.test('the page is in the text format, as HEAD and GET', async (t) => {
     '# HELP http_requests_in_flight HTTP requests that have begun and not yet been answered\n# TYPE http_requests_in_flight gauge\nhttp_requests_in_flight 0\n',
   )
   t.match(payload, /^process_resident_memory_bytes \d+$/m)
-  t.equal(headers.vary, 'accept')
+  t.equal(headers.vary, 'Accept')
   t.match(await app.inject({ method: 'HEAD', url: '/metrics' }), {
     statusCode: 200,
     payload: '',
-    headers: { 'content-type': headers['content-type'], vary: 'accept' },
+    headers: { 'content-type': headers['content-type'], vary: 'Accept' },
   })
 })
 
@@ -80,13 +80,13 @@ t.test('the page is OpenMetrics for a client that prefers it, as HEAD and GET', 
   const { headers, payload } = await app.inject(request)
   t.match(headers, {
     'content-type': 'application/openmetrics-text; version=1.0.0; charset=utf-8',
-    vary: 'accept',
+    vary: 'Accept',
   })
   t.match(payload, '\n# TYPE storage_operations counter\n')
   t.match(payload, /\n# EOF\n$/)
   t.match((await app.inject({ method: 'HEAD', ...request })).headers, {
     'content-type': headers['content-type'],
-    vary: 'accept',
+    vary: 'Accept',
   })
   t.match((await app.inject('/metrics')).payload, '\n# TYPE storage_operations_total counter\n', 'text again')
 })
