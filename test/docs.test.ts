@@ -16,7 +16,8 @@ import {
   putSchema,
 } from '../src/routes/buckets.schema.ts'
 import { MAX_PACKED_BYTES, OWN_BUFFER, RECORD } from '../src/store/memory.ts'
-import { LIMIT_MS, OPERATIONS } from '../src/store/redis.ts'
+import { OPERATIONS } from '../src/store/redis.ts'
+import { LIMIT_MS } from '../src/store/redis-lanes.ts'
 import { MAX_COUNT, MAX_SCANS } from '../src/store/redis-listing.ts'
 import { build, scrape } from './helper.ts'
 

@@ -5,6 +5,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { FAULTS, FAULTS_ALLOWED, type Fault, parseFaults } from '../faults.ts'
 import { integer, parseParameters, text } from '../parameters.ts'
+import { HEAD_BYTES } from '../store/redis-object.ts'
 import { type Engine, parseStorageUrl, storageUrl } from '../store/storage-url.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
@@ -51,8 +52,8 @@ const TOKENS_ALLOWED = 'tokens of letters, digits and -._~+/, separated by comma
 /** Settings that may hold a secret. */
 const SECRET = new Set(['AUTH_TOKENS', 'STORAGE_URL'])
 
-/** The longest text that Redis takes, in bytes (`proto-max-bulk-len`). */
-const MAX_REDIS_BYTES = 2 ** 29
+/** The longest object for Redis, in bytes: `proto-max-bulk-len` without the head. */
+const MAX_REDIS_BYTES = 2 ** 29 - HEAD_BYTES
 
 /** Every setting, with its default and what is allowed. A variable that is set but empty counts as not set. */
 export const configSchema = Type.Object({

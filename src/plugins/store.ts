@@ -20,16 +20,33 @@ async function openStore({ config, log, registry }: FastifyInstance): Promise<St
   const { MAX_STORE_BYTES: limitBytes, MAX_OBJECT_BYTES: maxObjectBytes } = config
   if (storage.engine === 'memory') return new MemoryStore({ limitBytes })
   const { OPERATIONS, RedisStore } = await import('../store/redis.ts')
-  const durations = new Histogram({
-    name: 'storage_engine_duration_seconds',
-    help: 'How long operations of the storage engine take, however they end',
-    labelNames: ['operation'],
-    buckets: ENGINE_BUCKETS_SECONDS,
+  const histogram = (name: string, help: string) => {
+    const buckets = ENGINE_BUCKETS_SECONDS
+    const metric = new Histogram({ name, help, labelNames: ['operation'], buckets, registers: [registry] })
+    for (const operation of OPERATIONS) metric.zero({ operation })
+    return metric
+  }
+  const durations = histogram(
+    'storage_engine_duration_seconds',
+    'How long operations of the storage engine take without the time in the queue, however they end',
+  )
+  const queues = histogram(
+    'storage_engine_queue_seconds',
+    'How long operations wait in this process for their turn, because large objects fill the network to the storage engine',
+  )
+  const refusals = new Counter({
+    name: 'storage_engine_refused_total',
+    help: 'Transfers of large objects that were refused because they waited too long for their turn',
     registers: [registry],
   })
-  for (const operation of OPERATIONS) durations.zero({ operation })
-  const observe = (operation: string, seconds: number) => durations.observe({ operation }, seconds)
-  const store = await RedisStore.open({ ...storage, keyPrefix, limitBytes, maxObjectBytes, log, observe })
+  const store = await RedisStore.open({
+    ...{ ...storage, keyPrefix, limitBytes, maxObjectBytes, log },
+    observe(operation, queueSeconds, seconds) {
+      queues.observe({ operation }, queueSeconds)
+      durations.observe({ operation }, seconds)
+    },
+    onRefused: () => refusals.inc(),
+  })
   new Gauge({
     name: 'storage_engine_up',
     help: 'Whether the storage engine could be used when it was last looked at, every half a second',

@@ -7,6 +7,7 @@ import type {
   ObjectDescription,
   Page,
   PutOutcome,
+  Select,
   Store,
   StoredObject,
   StoreStats,
@@ -45,8 +46,8 @@ export class CountedStore implements Store {
     return this.#store.trouble
   }
 
-  get(id: string): MaybePromise<StoredObject | undefined> {
-    return count(this.counts.get, () => this.#store.get(id), found)
+  get(id: string, select?: Select): MaybePromise<StoredObject | undefined> {
+    return count(this.counts.get, () => this.#store.get(id, select), found)
   }
 
   /** A get that wants less. */

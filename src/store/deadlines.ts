@@ -1,28 +1,49 @@
-/** How often it is looked for what has taken too long, in milliseconds. */
+/** How often the deadlines are compared with the time, in milliseconds. */
 const INTERVAL_MS = 50
 
-/** What was asked for has not come in time. */
+/** The server has sent nothing for the time limit. */
 export class TimeLimitError extends Error {
   override name = 'TimeLimitError'
 }
 
+/** When a connection last brought an answer, as `performance.now()` tells it. */
+export interface Progress {
+  heardAt: number
+}
+
 interface Waiting {
-  readonly deadline: number
+  readonly begunAt: number
+  readonly milliseconds: number
+  readonly progress: Progress | undefined
   readonly reject: (error: Error) => void
 }
 
-/** Time limits of many promises by one timer: a timer for each would cost as much as what it watches. */
+/** The time limits of many promises. They share one timer, because a timer each would cost as much as the commands. */
 export class Deadlines {
   readonly #waiting = new Set<Waiting>()
-  readonly #timer = setInterval(() => this.#expire(), INTERVAL_MS).unref()
+  // The answers that have arrived are read first. Otherwise a pause of this process would look like a silent server.
+  readonly #timer = setInterval(() => setImmediate(() => this.#expire()), INTERVAL_MS).unref()
 
-  /** What a promise comes to, or a {@link TimeLimitError} after so many milliseconds. */
-  limit<T>(promise: Promise<T>, milliseconds: number): Promise<T> {
+  /**
+   * Limits how long a promise may take. With `progress` the time begins anew whenever the connection brings an answer.
+   *
+   * @throws {TimeLimitError} after so many milliseconds.
+   */
+  limit<T>(promise: Promise<T>, milliseconds: number, progress?: Progress): Promise<T> {
     return new Promise((resolve, reject) => {
-      const waiting = { deadline: performance.now() + milliseconds, reject }
+      const waiting = { begunAt: performance.now(), milliseconds, progress, reject }
       this.#waiting.add(waiting)
-      const settled = () => this.#waiting.delete(waiting)
-      promise.finally(settled).then(resolve, reject)
+      promise.then(
+        (value) => {
+          this.#waiting.delete(waiting)
+          if (progress !== undefined) progress.heardAt = performance.now()
+          resolve(value)
+        },
+        (error) => {
+          this.#waiting.delete(waiting)
+          reject(error)
+        },
+      )
     })
   }
 
@@ -33,9 +54,10 @@ export class Deadlines {
   #expire(): void {
     const now = performance.now()
     for (const waiting of this.#waiting) {
-      if (waiting.deadline > now) continue
+      const { begunAt, milliseconds, progress, reject } = waiting
+      if (Math.max(begunAt, progress?.heardAt ?? 0) + milliseconds > now) continue
       this.#waiting.delete(waiting)
-      waiting.reject(new TimeLimitError('no answer in time'))
+      reject(new TimeLimitError('no answer in time'))
     }
   }
 }

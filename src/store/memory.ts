@@ -12,6 +12,7 @@ import {
   type ObjectDescription,
   type Page,
   type PutOutcome,
+  type Select,
   type Store,
   type StoredObject,
   type StoreStats,
@@ -129,11 +130,13 @@ export class MemoryStore implements Store {
     this.#timer = setInterval(() => this.#isSweeping || this.#sweep(), SWEEP_INTERVAL_MS).unref()
   }
 
-  get(id: string): RetrievedObject | undefined {
+  get(id: string, select?: Select): RetrievedObject | undefined {
     const source = this.describe(id)
     if (source === undefined) return undefined
     const { size, etag, expires, modified } = source
-    const bytes = typeof source.place === 'number' ? this.#packed.read(source) : source.place
+    const all = typeof source.place === 'number' ? this.#packed.read(source) : source.place
+    const range = select?.(source)
+    const bytes = range === undefined ? all : all.subarray(range.first, range.last + 1)
     return { bytes, size, etag, expires, modified, source }
   }
 

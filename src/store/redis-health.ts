@@ -1,15 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ClientOfflineError, DisconnectsClientError, SocketTimeoutError } from '@redis/client'
 import type { FastifyBaseLogger } from 'fastify'
-import { type Deadlines, TimeLimitError } from './deadlines.ts'
-import { type Connection, isRefusal, isUntrusted } from './redis-connection.ts'
+import { TimeLimitError } from './deadlines.ts'
+import { errorCode, isRefusal, isUntrusted } from './redis-connection.ts'
+import type { Lanes } from './redis-lanes.ts'
 
-/** How long from one check to the next, and how long one may take, in milliseconds. */
+/** How long from one check to the next, in milliseconds. */
 const INTERVAL_MS = 500
-const CHECK_LIMIT_MS = 1000
-
-/** The first word of a server's error, `MOVED` say, where the error is a server's. */
-export const errorCode = (error: unknown) => /^[A-Z]+(?= |$)/.exec((error as Error).message)?.[0]
 
 /** What is the matter, in words that are fit for everybody. */
 function describe(error: Error): string {
@@ -28,8 +25,7 @@ export class Health {
   trouble: string | undefined = 'storage engine is not connected yet'
   /** Resolves when it is first known whether the engine can be used. */
   readonly known: Promise<void>
-  readonly #connection: Connection
-  readonly #deadlines: Deadlines
+  readonly #lanes: Lanes
   readonly #log: FastifyBaseLogger
   readonly #key: string
   readonly #closing = new AbortController()
@@ -39,9 +35,8 @@ export class Health {
   #told = 0
 
   /** `key` is looked up on each primary; there need not be one. */
-  constructor(connection: Connection, deadlines: Deadlines, log: FastifyBaseLogger, key: string) {
-    this.#connection = connection
-    this.#deadlines = deadlines
+  constructor(lanes: Lanes, log: FastifyBaseLogger, key: string) {
+    this.#lanes = lanes
     this.#log = log
     this.#key = key
     const known = Promise.withResolvers<void>()
@@ -74,31 +69,17 @@ export class Health {
     }
   }
 
-  /** Does not wait for the one before: of a server that is silent, the next is to be known as soon. */
+  /** Does not wait for the check before, because the next one may be the first to be answered. */
   async #check(): Promise<void> {
     const number = ++this.#begun
-    const primaries = this.#connection.primaries()
-    const checks = primaries.map(({ send }) =>
-      this.#deadlines.limit(send(['EXISTS', this.#key]), CHECK_LIMIT_MS),
-    )
-    const results = await Promise.allSettled(checks)
+    const results = await this.#lanes.check(this.#key)
     if (number < this.#told || this.#closing.signal.aborted) return
     this.#told = number
-    const failures = results
-      .filter((result) => result.status === 'rejected')
-      .map(({ reason }) => reason as Error)
-      // A primary that names the one which holds the key is well.
-      .filter((error) => errorCode(error) !== 'MOVED')
-    const error = failures[0] ?? (results.length === 0 ? new ClientOfflineError() : undefined)
+    const failures = results.filter((error) => error !== undefined)
+    const [error] = failures
     // Of a cluster some part may serve.
     if (error === undefined || failures.length < results.length) this.#tell(undefined)
     else this.#tell(error instanceof ClientOfflineError ? (this.#connectionError ?? error) : error)
-    const silent = primaries.filter((_primary, i) => {
-      const result = results[i]
-      return result?.status === 'rejected' && result.reason instanceof TimeLimitError
-    })
-    if (primaries.length === 0 || silent.length > 0)
-      this.#connection.renew(silent.map(({ address }) => address))
   }
 
   /** Says so once when it goes, once for what else becomes of it, and once when it is back. */

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
-import type { Connection, Primary } from './redis-connection.ts'
+import type { Primary } from './redis-connection.ts'
+import { STAGING } from './redis-writer.ts'
 
 /** The most that one page takes: so many SCANs, each of so many keys, which takes a server some 2 ms. */
 export const MAX_SCANS = 20
@@ -56,12 +57,11 @@ async function runOf(primary: Primary): Promise<string> {
  * @returns undefined where `after` is not the `next` of any page.
  */
 export async function listKeys(
-  connection: Connection,
+  primaries: Primary[],
   prefix: string,
   limit: number,
   after: string | undefined,
 ): Promise<{ keys: string[]; next: string | undefined } | undefined> {
-  const primaries = connection.primaries()
   const cluster = hash('sha256', primaries.map(({ address }) => address).join(), 'base64url').slice(0, 8)
   const begin = (shard: number, run: string): Place => ({
     cluster,
@@ -90,10 +90,10 @@ export async function listKeys(
       'COUNT',
       `${count}`,
       'TYPE',
-      'hash',
+      'string',
     ]
     const [next, scanned] = (await primary.send(args)) as [string, string[]]
-    let found = [...new Set(scanned)]
+    let found = [...new Set(scanned)].filter((key) => !key.includes(STAGING))
     if (place.last !== '' || found.length > limit - keys.length) {
       if (keys.length > 0) break
       if (count > 1) {

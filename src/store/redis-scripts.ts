@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import type { Preconditions } from '../preconditions.ts'
+import { HEAD_BYTES } from './redis-object.ts'
 
 /** A Lua script, and the hash under which the server keeps it. */
 export interface Script {
@@ -9,21 +10,18 @@ export interface Script {
 
 const script = (text: string): Script => ({ text, sha1: hash('sha1', text) })
 
+/** What the scripts answer when the object that is to be moved is not there, or not as it was written. */
+const LOST = 'TRYAGAIN the object was staged for too long'
+
 /**
- * An object is a hash of two fields: `b`, its bytes, and `m`, what there is to know of it: the entity tag, the size in
- * bytes, when it was put and when its life ends, in Unix seconds, separated by spaces.
- *
- * Begins both scripts: it finds the entity tag of what exists at the time ARGV[1], in Unix milliseconds, and evaluates
- * the preconditions as `failing` in src/preconditions.ts does. ARGV[2] and ARGV[3] are how many entity tags If-Match and
- * If-None-Match have, -1 where they are absent; the tags follow.
+ * The beginning of PUT, MOVE and DELETE. It reads the entity tag of the object that exists at the time ARGV[1] (Unix time in
+ * milliseconds). Then it evaluates the preconditions, as `failing` in src/preconditions.ts does. ARGV[2] and ARGV[3] are the
+ * numbers of entity tags of If-Match and If-None-Match, or -1 if the field is absent. The tags follow.
  */
 const BEGIN = `
-local meta = redis.call('HGET', KEYS[1], 'm')
-local etag, expires
-if meta then
-  etag, expires = string.match(meta, '^(%S+) %d+ %d+ ?(%d*)$')
-  if expires ~= '' and tonumber(expires) * 1000 <= tonumber(ARGV[1]) then etag = nil end
-end
+local head = redis.call('GETRANGE', KEYS[1], 0, ${HEAD_BYTES - 1})
+local etag, expires = string.match(head, '^(%S+) +%d+ +%d+ +(%d*) +%w+ *\\n$')
+if etag and expires ~= '' and tonumber(expires) * 1000 <= tonumber(ARGV[1]) then etag = nil end
 local function lists(first, count)
   for i = first, first + count - 1 do
     if etag and (ARGV[i] == etag or ARGV[i] == '*') then return true end
@@ -36,32 +34,61 @@ local fails = (matches >= 0 and not lists(4, matches)) or (excludes >= 0 and lis
 rest = rest + math.max(excludes, 0)
 `
 
-/** After the preconditions: the bytes, `m`, and the end of the object's life in Unix milliseconds, or nothing. */
+/** Writes an object. After the preconditions: its value, and the end of its life (Unix time in milliseconds) or nothing. */
 export const PUT = script(`${BEGIN}
 if fails then return 'precondition_failed' end
-redis.call('HSET', KEYS[1], 'b', ARGV[rest], 'm', ARGV[rest + 1])
-if ARGV[rest + 2] ~= '' then
-  redis.call('PEXPIREAT', KEYS[1], ARGV[rest + 2])
-elseif expires and expires ~= '' then
-  redis.call('PERSIST', KEYS[1])
+if ARGV[rest + 1] == '' then
+  redis.call('SET', KEYS[1], ARGV[rest])
+else
+  redis.call('SET', KEYS[1], ARGV[rest], 'PXAT', ARGV[rest + 1])
 end
 return etag and 'replaced' or 'created'
 `)
 
+/**
+ * Prepares KEYS[1] for an object that is written in parts: the head ARGV[1], zeros up to the length ARGV[2], and a time to live
+ * of ARGV[3] milliseconds. The server allocates exactly this length. A string that grows has up to 1 MiB to spare instead.
+ */
+export const STAGE = script(`
+redis.call('SETRANGE', KEYS[1], ARGV[2] - 1, '\\0')
+redis.call('SETRANGE', KEYS[1], 0, ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+`)
+
+/** Moves a staged object from KEYS[2] to KEYS[1]. After the preconditions: its head, and the end of its life as in PUT. */
+export const MOVE = script(`${BEGIN}
+if redis.call('GETRANGE', KEYS[2], 0, ${HEAD_BYTES - 1}) ~= ARGV[rest] then return redis.error_reply('${LOST}') end
+if fails then
+  redis.call('UNLINK', KEYS[2])
+  return 'precondition_failed'
+end
+redis.call('RENAME', KEYS[2], KEYS[1])
+if ARGV[rest + 1] == '' then
+  redis.call('PERSIST', KEYS[1])
+else
+  redis.call('PEXPIREAT', KEYS[1], ARGV[rest + 1])
+end
+return etag and 'replaced' or 'created'
+`)
+
+/** Deletes an object. Nothing follows the preconditions. */
 export const DELETE = script(`${BEGIN}
 if not etag then return 'miss' end
 if fails then return 'precondition_failed' end
-redis.call('DEL', KEYS[1])
+redis.call('UNLINK', KEYS[1])
 return 'deleted'
 `)
 
 const tagsOf = (tags: Preconditions['ifMatch']) => (tags === '*' ? ['*'] : (tags ?? []))
 
-/** The arguments that both scripts begin with. */
-export function preconditionArguments({ ifMatch, ifNoneMatch }: Partial<Preconditions> = {}): string[] {
+/** The arguments that PUT, MOVE and DELETE begin with. */
+export function preconditionArguments(preconditions: Preconditions | undefined): string[] {
+  const now = `${Date.now()}`
+  if (preconditions === undefined) return [now, '-1', '-1']
+  const { ifMatch, ifNoneMatch } = preconditions
   const matches = tagsOf(ifMatch)
-  // Weak comparison takes a weak tag for what it quotes; a strong one takes it for no match, as the script does.
+  // Weak comparison ignores the W/. The script compares strongly, where a weak tag never matches.
   const excludes = tagsOf(ifNoneMatch).map((tag) => tag.replace(/^W\//, ''))
   const count = (tags: unknown, { length }: readonly string[]) => (tags === undefined ? '-1' : `${length}`)
-  return [`${Date.now()}`, count(ifMatch, matches), count(ifNoneMatch, excludes), ...matches, ...excludes]
+  return [now, count(ifMatch, matches), count(ifNoneMatch, excludes), ...matches, ...excludes]
 }

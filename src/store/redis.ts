@@ -1,11 +1,16 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { engineUnavailable, overloaded } from '../errors.ts'
+import { engineUnavailable, HttpError } from '../errors.ts'
 import { failing, type Preconditions } from '../preconditions.ts'
 import { Deadlines } from './deadlines.ts'
-import { type Arguments, type Connection, connect } from './redis-connection.ts'
-import { errorCode, Health } from './redis-health.ts'
+import { Gate } from './gate.ts'
+import { errorCode } from './redis-connection.ts'
+import { Health } from './redis-health.ts'
+import { Lanes, type Span } from './redis-lanes.ts'
 import { listKeys } from './redis-listing.ts'
-import { DELETE, PUT, preconditionArguments, type Script } from './redis-scripts.ts'
+import { parseHead } from './redis-object.ts'
+import { RedisReader, readHead, SMALL_BYTES } from './redis-reader.ts'
+import { DELETE, preconditionArguments } from './redis-scripts.ts'
+import { evaluate, RedisWriter } from './redis-writer.ts'
 import type { RemoteEngine } from './storage-url.ts'
 import {
   type DeleteOutcome,
@@ -16,17 +21,17 @@ import {
   type ObjectDescription,
   type Page,
   type PutOutcome,
+  type Select,
   type Store,
   type StoredObject,
   type StoreStats,
 } from './store.ts'
 
-/** How long an operation may take, in milliseconds, with objects of so many bytes at most; larger ones in proportion. */
-export const LIMIT_MS = 800
-const LIMIT_BYTES = 16 * 2 ** 20
-
-/** How long the start waits for the engine, in milliseconds: without it the service starts all the same. */
+/** How long the start waits for the engine, in milliseconds. The service starts without it, too. */
 const START_MS = 500
+
+/** Large objects leave one part in so many of `limitBytes` to small ones. */
+const SPARE_SHARE = 8
 
 /** Errors of a server that is well otherwise: not now, or not here. */
 const TEMPORARY = new Set(
@@ -42,25 +47,15 @@ export type Operation = (typeof OPERATIONS)[number]
 export interface RedisStoreOptions extends RemoteEngine {
   /** What every key begins with. */
   keyPrefix: string
-  /** The most that uploads under way and answers that wait for slow clients may take of this process, in bytes. */
+  /** The most memory of this process that uploads, objects that are read and answers to slow clients may take, in bytes. */
   limitBytes: number
   /** The largest object, in bytes. */
   maxObjectBytes: number
   log: FastifyBaseLogger
-  /** Told how long each operation took, however it ended. */
-  observe(operation: Operation, seconds: number): void
-}
-
-/** What the server keeps beside an object's bytes, as src/store/redis-scripts.ts has it; undefined where it has expired. */
-function parseMeta(meta: string | null): ObjectDescription | undefined {
-  const [etag, size, modified, expires] = (meta ?? '').split(' ')
-  if (!etag || (expires && Number(expires) * 1000 <= Date.now())) return undefined
-  return {
-    etag,
-    size: Number(size),
-    modified: Number(modified),
-    expires: expires ? Number(expires) : undefined,
-  }
+  /** Told of each operation how long it waited in this process, and how long the engine took, however it ended. */
+  observe(operation: Operation, queueSeconds: number, seconds: number): void
+  /** Told of each transfer that has waited for its turn in vain. */
+  onRefused(): void
 }
 
 /** Keeps objects in Redis or Valkey, alone or clustered: an object is a key, so that any write is one server's. */
@@ -68,9 +63,11 @@ export class RedisStore implements Store {
   readonly engine: string
   readonly #options: RedisStoreOptions
   readonly #deadlines = new Deadlines()
-  readonly #connection: Connection
+  readonly #lanes: Lanes
+  readonly #memory: Gate
+  readonly #reader: RedisReader
+  readonly #writer: RedisWriter
   readonly #health: Health
-  #usedBytes = 0
 
   /** Connects, and waits for that no longer than a moment. */
   static async open(options: RedisStoreOptions): Promise<RedisStore> {
@@ -82,95 +79,78 @@ export class RedisStore implements Store {
   private constructor(options: RedisStoreOptions) {
     this.engine = options.engine
     this.#options = options
-    this.#connection = connect({
-      ...options,
+    const { keyPrefix, limitBytes, maxObjectBytes, log, onRefused } = options
+    const events = {
       onReady: () => this.#health.onReady(),
-      onError: (error) => this.#health.onError(error),
-    })
-    this.#health = new Health(this.#connection, this.#deadlines, options.log, options.keyPrefix)
+      onError: (error: Error) => this.#health.onError(error),
+    }
+    this.#lanes = new Lanes({ ...options, ...events }, this.#deadlines, onRefused)
+    // Any object that is allowed must fit.
+    const spareBytes = Math.max(0, Math.min(limitBytes / SPARE_SHARE, limitBytes - maxObjectBytes))
+    this.#memory = new Gate(limitBytes, onRefused, spareBytes)
+    this.#reader = new RedisReader(this.#lanes, this.#memory)
+    this.#writer = new RedisWriter(this.#lanes, keyPrefix)
+    this.#health = new Health(this.#lanes, log, keyPrefix)
   }
 
   get trouble(): string | undefined {
     return this.#health.trouble
   }
 
-  async get(id: string): Promise<StoredObject | undefined> {
-    const [bytes, meta] = await this.#run('get', this.#options.maxObjectBytes, async () => {
-      const reply = await this.#connection.send(this.#key(id), ['HMGET', this.#key(id), 'b', 'm'], true)
-      return reply as [Buffer | null, Buffer | null]
-    })
-    const described = meta === null ? undefined : parseMeta(meta.toString('latin1'))
-    if (bytes === null || described === undefined) return undefined
-    if (this.#usedBytes + bytes.length > this.#options.limitBytes) throw overloaded
-    return { bytes, ...described }
+  get(id: string, select?: Select): Promise<StoredObject | undefined> {
+    return this.#run('get', (span) => this.#reader.read(this.#key(id), span, select))
   }
 
-  async describe(id: string): Promise<ObjectDescription | undefined> {
-    return this.#run('get', 0, () => this.#describe(this.#key(id)))
+  describe(id: string): Promise<ObjectDescription | undefined> {
+    return this.#run('get', () => this.#describe(this.#key(id)))
   }
 
   async check(id: string, preconditions: Preconditions): Promise<boolean> {
-    const object = await this.#run('check', 0, () => this.#describe(this.#key(id)))
+    const object = await this.#run('check', () => this.#describe(this.#key(id)))
     return failing(preconditions, object?.etag) === undefined
   }
 
-  async put(
-    id: string,
-    { bytes, etag, expires }: NewObject,
-    preconditions?: Preconditions,
-  ): Promise<PutOutcome> {
-    return this.#run('put', bytes.length, () => {
-      const modified = Math.floor(Date.now() / 1000)
-      const meta = [etag, bytes.length, modified, ...(expires === undefined ? [] : [expires])].join(' ')
-      const expiresMs = expires === undefined ? '' : `${expires * 1000}`
-      const args = [...preconditionArguments(preconditions), bytes, meta, expiresMs]
-      return (this.#evaluate(PUT, id, args) as Promise<PutOutcome>)
-        .catch((error) => {
-          if (errorCode(error) === 'OOM') return 'full' as const
-          throw error
-        })
-        .finally(() => {
-          // Not before: a server that does not answer makes the client library keep what it is to send.
-          this.release(bytes.length)
-        })
+  put(id: string, object: NewObject, preconditions?: Preconditions): Promise<PutOutcome> {
+    // A server that does not answer makes the client library keep the bytes, which count until it drops them.
+    const onSettled = () => this.release(object.bytes.length)
+    return this.#run('put', (span) => this.#writer.put(this.#key(id), object, preconditions, span, onSettled))
+  }
+
+  delete(id: string, preconditions?: Preconditions): Promise<DeleteOutcome> {
+    const key = this.#key(id)
+    return this.#run('delete', async () => {
+      const args = preconditionArguments(preconditions)
+      return (await evaluate((args) => this.#lanes.send(key, args), DELETE, [key], args)) as DeleteOutcome
     })
   }
 
-  async delete(id: string, preconditions?: Preconditions): Promise<DeleteOutcome> {
-    return this.#run('delete', 0, async () => {
-      return (await this.#evaluate(DELETE, id, preconditionArguments(preconditions))) as DeleteOutcome
-    })
-  }
-
-  async list({ prefix, limit, after }: ListOptions): Promise<Page | undefined> {
-    return this.#run('list', 0, async () => {
-      const page = await listKeys(this.#connection, this.#key(prefix), limit, after)
+  list({ prefix, limit, after }: ListOptions): Promise<Page | undefined> {
+    return this.#run('list', async () => {
+      const page = await listKeys(this.#lanes.primaries(), this.#key(prefix), limit, after)
       if (page === undefined) return undefined
       const listed = await Promise.all(page.keys.map((key) => this.#list(key)))
       return { objects: listed.filter((object) => object !== undefined), next: page.next }
     })
   }
 
-  /** What an answer is sent from is in this process alone, and counts here. */
+  /** The bytes of an answer are in this process alone. They count until the client has taken them. */
   reading({ bytes }: StoredObject): () => void {
-    this.#usedBytes += bytes.length
+    this.#memory.force(bytes.length)
     return () => this.release(bytes.length)
   }
 
   reserve(bytes: number): boolean {
-    if (this.#usedBytes + bytes > this.#options.limitBytes) return false
-    this.#usedBytes += bytes
-    return true
+    return this.#memory.tryEnter(bytes, bytes <= SMALL_BYTES)
   }
 
   release(bytes: number): void {
-    this.#usedBytes -= bytes
+    this.#memory.leave(bytes)
   }
 
   async stats(): Promise<StoreStats> {
-    const primaries = this.#connection.primaries()
+    const primaries = this.#lanes.primaries()
     const answers = primaries.flatMap(({ send }) => [send(['DBSIZE']), send(['INFO', 'memory'])])
-    const replies = await this.#deadlines.limit(Promise.all(answers), LIMIT_MS)
+    const replies = await Promise.all(answers)
     const infos = replies.filter((_reply, i) => i % 2 === 1)
     const total = (field: string) =>
       infos.map((info) => Number(RegExp(`^${field}:(\\d+)`, 'm').exec(`${info}`)?.[1]))
@@ -185,7 +165,7 @@ export class RedisStore implements Store {
 
   close(): void {
     this.#health.close()
-    this.#connection.close()
+    this.#lanes.close()
     this.#deadlines.close()
   }
 
@@ -194,41 +174,33 @@ export class RedisStore implements Store {
   }
 
   async #describe(key: string): Promise<ObjectDescription | undefined> {
-    return parseMeta((await this.#connection.send(key, ['HGET', key, 'm'])) as string | null)
+    return parseHead((await this.#lanes.send(key, readHead(key), true)) as Buffer)
   }
 
   async #list(key: string): Promise<ListedObject | undefined> {
-    const described = await this.#describe(key)
+    const described = parseHead((await this.#lanes.sendBeside(key, readHead(key))) as Buffer)
     return described && listed(key.slice(this.#options.keyPrefix.length), described)
   }
 
-  /** Runs a script by its hash, or by its text where the server does not have it yet. */
-  async #evaluate({ text, sha1 }: Script, id: string, args: Arguments): Promise<unknown> {
-    const key = this.#key(id)
-    try {
-      return await this.#connection.send(key, ['EVALSHA', sha1, '1', key, ...args])
-    } catch (error) {
-      if (errorCode(error) !== 'NOSCRIPT') throw error
-      return this.#connection.send(key, ['EVAL', text, '1', key, ...args])
-    }
-  }
-
   /**
-   * Acts within the time that objects of so many bytes may take.
+   * Acts, and takes the time.
    *
-   * @throws {HttpError} 503 for what may go better the next time. An error of a server is a fault if it is none of
-   * {@link TEMPORARY}.
+   * @throws {HttpError} 503 for errors that may be over soon. An error of a server is a fault if it is not in {@link TEMPORARY}.
    */
-  async #run<T>(operation: Operation, bytes: number, act: () => Promise<T>): Promise<T> {
-    const started = performance.now()
-    return this.#deadlines
-      .limit(act(), LIMIT_MS * Math.max(1, bytes / LIMIT_BYTES))
-      .catch((error) => {
-        const code = errorCode(error)
-        // A primary that has become a replica says so on its old connections: the address may lead to another one now.
-        if (code === 'READONLY') this.#connection.renew()
-        throw code === undefined || TEMPORARY.has(code) ? engineUnavailable(error) : error
-      })
-      .finally(() => this.#options.observe(operation, (performance.now() - started) / 1000))
+  async #run<T>(operation: Operation, act: (span: Span) => Promise<T>): Promise<T> {
+    const begunAt = performance.now()
+    const span = { queuedMs: 0 }
+    try {
+      return await act(span)
+    } catch (error) {
+      if (error instanceof HttpError) throw error
+      const code = errorCode(error)
+      // A primary that has become a replica says so on its old connections: the address may lead to another one now.
+      if (code === 'READONLY') this.#lanes.renew()
+      throw code === undefined || TEMPORARY.has(code) ? engineUnavailable(error) : error
+    } finally {
+      const seconds = (performance.now() - begunAt - span.queuedMs) / 1000
+      this.#options.observe(operation, span.queuedMs / 1000, seconds)
+    }
   }
 }

@@ -1,4 +1,5 @@
 import type { Preconditions } from '../preconditions.ts'
+import type { ByteRange } from '../range.ts'
 
 /** A value that is there at once where the engine is in this process, and a promise where it is not. */
 export type MaybePromise<T> = T | Promise<T>
@@ -22,9 +23,15 @@ export interface ObjectDescription extends Omit<NewObject, 'bytes'> {
 
 /** What is kept under an id. */
 export interface StoredObject extends ObjectDescription {
-  /** Readers must not change them. */
+  /** All of the object's bytes, or the selected ones. Readers must not change them. */
   readonly bytes: Buffer
 }
+
+/** The range without any byte. */
+export const NO_RANGE: ByteRange = { first: 0, last: -1 }
+
+/** Says which bytes of an object are wanted. */
+export type Select = (object: ObjectDescription) => ByteRange
 
 /** What a listing says of an object. */
 export interface ListedObject extends Omit<ObjectDescription, 'expires'> {
@@ -79,7 +86,8 @@ export interface Store {
   /** Why the engine cannot be used at the moment, in words that are fit for clients; undefined while it can. */
   readonly trouble: string | undefined
 
-  get(id: string): MaybePromise<StoredObject | undefined>
+  /** Returns an object with the bytes that `select` wants, or with all of them. Over a network no others are fetched. */
+  get(id: string, select?: Select): MaybePromise<StoredObject | undefined>
 
   /** As `get`, without the bytes, which need not be fetched then. */
   describe(id: string): MaybePromise<ObjectDescription | undefined>

@@ -36,7 +36,8 @@ t.test('an engine over a network gets its settings, and shows what it does and h
     ...{ engine: 'rediss', username: 'user', password: 'secret', database: 2, keyPrefix: 'p:' },
     ...{ addresses: [{ host: 'a', port: 1 }], maxObjectBytes: 16_777_216, limitBytes: Number },
   })
-  options.observe('get', 0.005)
+  options.observe('get', 0.02, 0.005)
+  options.onRefused()
   const series = await scrape(app)
   t.equal(asked, 1, 'once a scrape')
   t.match(series, {
@@ -44,6 +45,9 @@ t.test('an engine over a network gets its settings, and shows what it does and h
     'storage_engine_duration_seconds_bucket{le="0.001",operation="get"}': 0,
     'storage_engine_duration_seconds_bucket{le="0.01",operation="get"}': 1,
     'storage_engine_duration_seconds_count{operation="put"}': 0,
+    'storage_engine_queue_seconds_bucket{le="0.01",operation="get"}': 0,
+    'storage_engine_queue_seconds_bucket{le="0.1",operation="get"}': 1,
+    storage_engine_refused_total: 1,
   })
   t.ok(Object.keys(series).some((name) => /^storage_api_build_info.*engine="rediss"/.test(name)))
   t.notMatch(JSON.stringify(series), /secret/)

@@ -1,0 +1,256 @@
+import { ClientOfflineError } from '@redis/client'
+import { type Deadlines, type Progress, TimeLimitError } from './deadlines.ts'
+import { Gate } from './gate.ts'
+import {
+  type Arguments,
+  type Connection,
+  type ConnectionOptions,
+  connect,
+  errorCode,
+  type Primary,
+} from './redis-connection.ts'
+
+/** How long a connection may bring no answer to a command, in milliseconds. */
+export const LIMIT_MS = 800
+
+/** The same for a check. */
+const CHECK_LIMIT_MS = 1000
+
+/** So many checks in a row are late before one connection is replaced although others bring answers: after some 5 s. */
+const MAX_LATE_CHECKS = 10
+
+/** How many connections carry large transfers, for each direction. One of them sends while the other is read here. */
+const TRANSFER_LANES = 2
+
+/** The most bytes of large transfers that are under way at once, for each server and direction: 17 ms of 1 Gbit/s. */
+const WINDOW_BYTES = 2 * 2 ** 20
+
+export type Direction = 'read' | 'write'
+
+/** How long an operation has waited in this process. */
+export interface Span {
+  queuedMs: number
+}
+
+export interface Transfer {
+  readonly direction: Direction
+  readonly bytes: number
+  /** Told how long the transfer waits. Without it the transfer is patient: a part of one that has been admitted. */
+  readonly span?: Span
+  /** Called when the client library does not hold the command's bytes any more, whether an answer came in time or not. */
+  onSettled?(): void
+}
+
+/** What one lane knows of one server. */
+interface Traffic extends Progress {
+  /** The bytes of transfers that are not settled. */
+  bytes: number
+  /** How many checks in a row were late. */
+  lateChecks: number
+}
+
+/** One connection to the server, or to each server of a cluster, with the time limit for its commands. */
+class Lane {
+  readonly connection: Connection
+  readonly #deadlines: Deadlines
+  #traffic = new Map<string, Traffic>()
+
+  constructor(options: ConnectionOptions, deadlines: Deadlines) {
+    this.connection = connect(options)
+    this.#deadlines = deadlines
+  }
+
+  trafficOf(address: string): Traffic {
+    let traffic = this.#traffic.get(address)
+    if (traffic === undefined) {
+      traffic = { heardAt: 0, bytes: 0, lateChecks: 0 }
+      this.#traffic.set(address, traffic)
+    }
+    return traffic
+  }
+
+  send(key: string, args: Arguments, asBuffers: boolean, onSettled?: () => void): Promise<unknown> {
+    const sent = this.connection.send(key, args, asBuffers)
+    if (onSettled !== undefined) sent.then(onSettled, onSettled)
+    return this.#deadlines.limit(sent, LIMIT_MS, this.trafficOf(this.connection.addressOf(key)))
+  }
+
+  primaries(): Primary[] {
+    return this.connection.primaries().map(({ address, send }) => ({
+      address,
+      send: (args) => this.#deadlines.limit(send(args), LIMIT_MS, this.trafficOf(address)),
+    }))
+  }
+
+  /** Looks a key up on each primary. Returns the addresses of the primaries, each with its error if there is one. */
+  async check(key: string): Promise<[address: string, error: Error | undefined][]> {
+    const primaries = this.connection.primaries()
+    const checks = primaries.map(async ({ address, send }): Promise<[string, Error | undefined]> => {
+      const traffic = this.trafficOf(address)
+      try {
+        await this.#deadlines.limit(send(['EXISTS', key]), CHECK_LIMIT_MS, traffic)
+        traffic.lateChecks = 0
+      } catch (error) {
+        // A primary that names the server which holds the key is well.
+        if (errorCode(error) !== 'MOVED') return [address, error as Error]
+      }
+      return [address, undefined]
+    })
+    return Promise.all(checks)
+  }
+
+  renew(silent?: string[]): void {
+    this.#traffic = new Map()
+    this.connection.renew(silent)
+  }
+}
+
+/**
+ * Several connections, so that no object waits behind the bytes of another one: one for checks, statistics and listings, one
+ * for small commands, and some for large transfers, whose bytes are bounded.
+ */
+export class Lanes {
+  readonly #checks: Lane
+  readonly #small: Lane
+  readonly #transfers: Record<Direction, Lane[]>
+  readonly #gates = new Map<string, Record<Direction, Gate>>()
+  readonly #onRefused: () => void
+
+  /** @param onRefused is called for each transfer that has waited for its turn in vain. */
+  constructor(options: ConnectionOptions, deadlines: Deadlines, onRefused: () => void) {
+    const open = () => new Lane(options, deadlines)
+    const openTransfers = () => Array.from({ length: TRANSFER_LANES }, open)
+    this.#checks = open()
+    this.#small = open()
+    this.#transfers = { read: openTransfers(), write: openTransfers() }
+    this.#onRefused = onRefused
+  }
+
+  /** Sends a small command that has a small answer. `asBuffers` and `onSettled` are as in {@link Connection} and {@link Transfer}. */
+  send(key: string, args: Arguments, asBuffers = false, onSettled?: () => void): Promise<unknown> {
+    return this.#small.send(key, args, asBuffers, onSettled)
+  }
+
+  /** Sends a command for a listing, so that a page of many objects keeps nobody waiting. */
+  sendBeside(key: string, args: Arguments): Promise<unknown> {
+    return this.#checks.send(key, args, true)
+  }
+
+  /**
+   * Sends commands that are large, or whose answers are large, when it is their turn. They go over one connection, in their
+   * order. The texts of the answers are bytes.
+   *
+   * @throws {HttpError} 503 if that takes too long.
+   */
+  async transfer(
+    key: string,
+    { direction, bytes, span, onSettled }: Transfer,
+    ...commands: Arguments[]
+  ): Promise<unknown[]> {
+    const address = this.#small.connection.addressOf(key)
+    const gate = this.#gatesOf(address)[direction]
+    // A transfer that is larger than the window goes alone.
+    const room = Math.min(bytes, WINDOW_BYTES)
+    let unsettled = commands.length
+    try {
+      const turn = gate.enter(room, span === undefined)
+      if (turn !== undefined) await waitIn(span, turn)
+    } catch (error) {
+      onSettled?.()
+      throw error
+    }
+    const [first, ...others] = this.#transfers[direction]
+    const lane = others.reduce(
+      (best, next) => (next.trafficOf(address).bytes < best.trafficOf(address).bytes ? next : best),
+      first as Lane,
+    )
+    const traffic = lane.trafficOf(address)
+    traffic.bytes += bytes
+    const settled = () => {
+      if (--unsettled > 0) return
+      traffic.bytes -= bytes
+      gate.leave(room)
+      onSettled?.()
+    }
+    try {
+      return await Promise.all(commands.map((args) => lane.send(key, args, true, settled)))
+    } catch (error) {
+      if (error instanceof TimeLimitError) gate.fail(error)
+      throw error
+    }
+  }
+
+  /** A hash tag for other keys that must be on the same server as this key. */
+  tagFor(key: string): string {
+    return this.#small.connection.tagFor(key)
+  }
+
+  /** Every primary, over the connection for checks. */
+  primaries(): Primary[] {
+    return this.#checks.primaries()
+  }
+
+  /**
+   * Looks a key up on each primary, over each connection, and replaces connections that have died. A late answer says nothing
+   * while other connections to the same server bring answers, because then the network is full and the server is well.
+   *
+   * @returns the error of each primary that is not well, or undefined for one that is.
+   */
+  async check(key: string): Promise<(Error | undefined)[]> {
+    const errors = new Map<string, Error | undefined>()
+    const silent = new Set<string>()
+    const checked = await Promise.all(
+      this.#all().map(async (lane) => ({ lane, results: await lane.check(key) })),
+    )
+    const now = performance.now()
+    for (const { lane, results } of checked) {
+      for (const [address, error] of results) {
+        const isLate = error instanceof TimeLimitError
+        const isSilent =
+          isLate && this.#all().every((each) => now - each.trafficOf(address).heardAt >= CHECK_LIMIT_MS)
+        if (isSilent) silent.add(address)
+        const known = errors.get(address)
+        errors.set(address, isLate && !isSilent ? known : (known ?? error))
+        if (isLate && !isSilent && ++lane.trafficOf(address).lateChecks >= MAX_LATE_CHECKS)
+          lane.renew([address])
+      }
+    }
+    for (const { lane, results } of checked)
+      if (results.length === 0 || silent.size > 0) lane.renew([...silent])
+    const isComplete = checked.every(({ results }) => results.length > 0)
+    return isComplete ? [...errors.values()] : [new ClientOfflineError()]
+  }
+
+  /** Connects anew: to other servers than the silent ones, or to an address that may lead to another server now. */
+  renew(): void {
+    for (const lane of this.#all()) lane.renew()
+  }
+
+  close(): void {
+    for (const { connection } of this.#all()) connection.close()
+  }
+
+  #all(): Lane[] {
+    return [this.#checks, this.#small, ...this.#transfers.read, ...this.#transfers.write]
+  }
+
+  #gatesOf(address: string): Record<Direction, Gate> {
+    let gates = this.#gates.get(address)
+    if (gates === undefined) {
+      const open = () => new Gate(WINDOW_BYTES, this.#onRefused)
+      gates = { read: open(), write: open() }
+      this.#gates.set(address, gates)
+    }
+    return gates
+  }
+}
+
+/** Waits for a turn, and takes the time if there is a span. */
+export async function waitIn(span: Span | undefined, turn: Promise<void>): Promise<void> {
+  const begunAt = performance.now()
+  try {
+    await turn
+  } finally {
+    if (span !== undefined) span.queuedMs += performance.now() - begunAt
+  }
+}

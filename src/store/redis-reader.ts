@@ -1,0 +1,113 @@
+import { overloaded } from '../errors.ts'
+import type { ByteRange } from '../range.ts'
+import type { Gate } from './gate.ts'
+import type { Arguments } from './redis-connection.ts'
+import { type Lanes, type Span, waitIn } from './redis-lanes.ts'
+import { HEAD_BYTES, parseHead } from './redis-object.ts'
+import { forEachPart, PART_BYTES } from './redis-parts.ts'
+import type { ObjectDescription, Select, StoredObject } from './store.ts'
+
+/** The largest object that counts as small, in bytes. The first command reads so many bytes of any object. */
+export const SMALL_BYTES = 8 * 1024
+
+/** After so many attempts that were disturbed by a write the whole object is read by one command. */
+const MAX_ATTEMPTS = 2
+
+const getRange = (key: string, first: number, last: number): Arguments => [
+  'GETRANGE',
+  key,
+  `${first}`,
+  `${last}`,
+]
+
+/** The command that reads the head of a value. */
+export const readHead = (key: string) => getRange(key, 0, HEAD_BYTES - 1)
+
+const whole = ({ size }: ObjectDescription): ByteRange => ({ first: 0, last: size - 1 })
+
+/** The wanted part of a value that begins with the head. Returns undefined if the value does not reach so far. */
+function cut(object: ObjectDescription, { first, last }: ByteRange, value: Buffer): StoredObject | undefined {
+  const end = HEAD_BYTES + last + 1
+  return value.length < end ? undefined : { ...object, bytes: value.subarray(HEAD_BYTES + first, end) }
+}
+
+/** Reads objects. Of a large one it fetches no more than is wanted, in parts, so that others have their turn in between. */
+export class RedisReader {
+  readonly #lanes: Lanes
+  readonly #memory: Gate
+
+  /** @param memory holds the room for the objects that are being read. */
+  constructor(lanes: Lanes, memory: Gate) {
+    this.#lanes = lanes
+    this.#memory = memory
+  }
+
+  /** @throws {HttpError} 503 if this process has no room for the object, or the wait is too long. */
+  async read(key: string, span: Span, select: Select = whole): Promise<StoredObject | undefined> {
+    for (let attempt = 0; ; attempt++) {
+      const value = (await this.#lanes.send(
+        key,
+        getRange(key, 0, HEAD_BYTES + SMALL_BYTES - 1),
+        true,
+      )) as Buffer
+      const object = parseHead(value)
+      if (object === undefined) return undefined
+      const range = select(object)
+      const bytes = range.last + 1 - range.first
+      const small = cut(object, range, value)
+      if (small !== undefined) {
+        if (!this.#memory.hasRoom(bytes, true)) throw overloaded
+        return small
+      }
+      const turn = this.#memory.enter(bytes)
+      if (turn !== undefined) await waitIn(span, turn)
+      try {
+        const isLastAttempt = attempt === MAX_ATTEMPTS
+        const read = await (isLastAttempt || (range.first < SMALL_BYTES && range.last < PART_BYTES)
+          ? this.#readAtOnce(key, span, bytes, isLastAttempt ? -1 : HEAD_BYTES + range.last, select)
+          : this.#readParts(key, span, object, range, value))
+        if (read !== 'replaced') return read
+        if (isLastAttempt) throw overloaded
+      } finally {
+        this.#memory.leave(bytes)
+      }
+    }
+  }
+
+  /** Reads a value from its beginning by one command, which no write can disturb. */
+  async #readAtOnce(
+    key: string,
+    span: Span,
+    bytes: number,
+    last: number,
+    select: Select,
+  ): Promise<StoredObject | undefined | 'replaced'> {
+    const transfer = { direction: 'read', bytes, span } as const
+    const [value] = (await this.#lanes.transfer(key, transfer, getRange(key, 0, last))) as [Buffer]
+    const object = parseHead(value)
+    return object && (cut(object, select(object), value) ?? 'replaced')
+  }
+
+  async #readParts(
+    key: string,
+    span: Span,
+    object: ObjectDescription,
+    { first, last }: ByteRange,
+    value: Buffer,
+  ): Promise<StoredObject | 'replaced'> {
+    const bytes = Buffer.allocUnsafeSlow(last + 1 - first)
+    let isReplaced = false
+    const readPart = async (at: number, length: number, span?: Span) => {
+      const command = getRange(key, HEAD_BYTES + at, HEAD_BYTES + at + length - 1)
+      const transfer = { direction: 'read', bytes: length, ...(span && { span }) } as const
+      const [part] = (await this.#lanes.transfer(key, transfer, command)) as [Buffer]
+      if (part.copy(bytes, at - first) < length) isReplaced = true
+    }
+    const firstLength = Math.min(PART_BYTES, bytes.length)
+    await readPart(first, firstLength, span)
+    await forEachPart(first + firstLength, last + 1, readPart)
+    // Every write has a head of its own. If the head is still the same, nobody has written meanwhile.
+    const head = (await this.#lanes.send(key, readHead(key), true)) as Buffer
+    return isReplaced || !head.equals(value.subarray(0, HEAD_BYTES)) ? 'replaced' : { ...object, bytes }
+  }
+}

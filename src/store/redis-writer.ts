@@ -1,0 +1,134 @@
+import type { Preconditions } from '../preconditions.ts'
+import { type Arguments, errorCode } from './redis-connection.ts'
+import type { Lanes, Span } from './redis-lanes.ts'
+import { formatHead, HEAD_BYTES, writeName } from './redis-object.ts'
+import { forEachPart, PART_BYTES } from './redis-parts.ts'
+import { SMALL_BYTES } from './redis-reader.ts'
+import { MOVE, PUT, preconditionArguments, type Script, STAGE } from './redis-scripts.ts'
+import type { NewObject, PutOutcome } from './store.ts'
+
+/** No id contains this character. A key with it is an object that is not complete yet. */
+export const STAGING = '\u0001'
+
+/** How long the server keeps a staged object after the last part, in milliseconds: its writer has died. */
+const STAGED_MS = 60_000
+
+/** The end of an object's life for the scripts: Unix time in milliseconds, or nothing. */
+const endMs = ({ expires }: NewObject) => (expires === undefined ? '' : `${expires * 1000}`)
+
+/**
+ * Runs a script by its hash, or by its text if the server does not have it yet.
+ *
+ * @param send sends a command.
+ */
+export async function evaluate(
+  send: (args: Arguments) => Promise<unknown>,
+  { text, sha1 }: Script,
+  keys: string[],
+  args: Arguments,
+): Promise<unknown> {
+  const rest = [`${keys.length}`, ...keys, ...args]
+  try {
+    return await send(['EVALSHA', sha1, ...rest])
+  } catch (error) {
+    if (errorCode(error) !== 'NOSCRIPT') throw error
+    return send(['EVAL', text, ...rest])
+  }
+}
+
+/** Writes objects: one script writes a small one; a large one is staged in parts, and a script moves it to its key. */
+export class RedisWriter {
+  readonly #lanes: Lanes
+  readonly #prefix: string
+
+  /** @param prefix begins every key. */
+  constructor(lanes: Lanes, prefix: string) {
+    this.#lanes = lanes
+    this.#prefix = prefix
+  }
+
+  /**
+   * @param onSettled is called when the client library does not hold any of the object's bytes any more.
+   * @throws {HttpError} 503 if the wait is too long.
+   */
+  async put(
+    key: string,
+    object: NewObject,
+    preconditions: Preconditions | undefined,
+    span: Span,
+    onSettled: () => void,
+  ): Promise<PutOutcome> {
+    let held = 1
+    const release = () => {
+      if (--held === 0) onSettled()
+    }
+    const hold = () => {
+      held++
+      return release
+    }
+    try {
+      const outcome = await (object.bytes.length <= PART_BYTES
+        ? this.#putAtOnce(key, object, preconditions, span, hold)
+        : this.#putParts(key, object, preconditions, span, hold))
+      return `${outcome}` as PutOutcome
+    } catch (error) {
+      if (errorCode(error) === 'OOM') return 'full'
+      throw error
+    } finally {
+      release()
+    }
+  }
+
+  #putAtOnce(
+    key: string,
+    object: NewObject,
+    preconditions: Preconditions | undefined,
+    span: Span,
+    hold: () => () => void,
+  ): Promise<unknown> {
+    const bytes = object.bytes.length
+    const value = Buffer.concat([Buffer.from(formatHead(object)), object.bytes])
+    const args = [...preconditionArguments(preconditions), value, endMs(object)]
+    const send = (args: Arguments) =>
+      bytes <= SMALL_BYTES
+        ? this.#lanes.send(key, args, false, hold())
+        : this.#lanes.transfer(key, { direction: 'write', bytes, span, onSettled: hold() }, args)
+    return evaluate(send, PUT, [key], args)
+  }
+
+  async #putParts(
+    key: string,
+    object: NewObject,
+    preconditions: Preconditions | undefined,
+    span: Span,
+    hold: () => () => void,
+  ): Promise<unknown> {
+    const { bytes } = object
+    const head = formatHead(object)
+    const staged = `${this.#prefix}${STAGING}${writeName()}${this.#lanes.tagFor(key)}`
+    // It waits for its turn as a part does, before the server has anything to keep.
+    const sendFirst = (args: Arguments) =>
+      this.#lanes.transfer(staged, { direction: 'write', bytes: PART_BYTES, span }, args)
+    await evaluate(sendFirst, STAGE, [staged], [head, `${HEAD_BYTES + bytes.length}`, `${STAGED_MS}`])
+    try {
+      await forEachPart(0, bytes.length, async (at, length) => {
+        const part = bytes.subarray(at, at + length)
+        const write = ['SETRANGE', staged, `${HEAD_BYTES + at}`, part]
+        // If the server has removed the key meanwhile, the part makes it anew, and it must not stay.
+        const keep = ['PEXPIRE', staged, `${STAGED_MS}`]
+        await this.#lanes.transfer(
+          staged,
+          { direction: 'write', bytes: length, onSettled: hold() },
+          write,
+          keep,
+        )
+      })
+      const args = [...preconditionArguments(preconditions), head, endMs(object)]
+      return await evaluate((args) => this.#lanes.send(key, args), MOVE, [key, staged], args)
+    } catch (error) {
+      // If this fails too, the key expires.
+      this.#lanes.send(staged, ['UNLINK', staged]).catch(() => {})
+      throw error
+    }
+  }
+}
