@@ -16,8 +16,8 @@ export const LIMIT_MS = 800
 /** The same for a check. */
 const CHECK_LIMIT_MS = 1000
 
-/** So many checks in a row are late before one connection is replaced although others bring answers: after some 5 s. */
-const MAX_LATE_CHECKS = 10
+/** After so many late checks in a row a connection is replaced although others bring answers, after some 3 s. */
+const MAX_LATE_CHECKS = 4
 
 /** How many connections carry large transfers, for each direction. One of them sends while the other is read here. */
 const TRANSFER_LANES = 2
