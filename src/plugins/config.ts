@@ -65,9 +65,13 @@ export const configSchema = Type.Object({
   STORAGE_URL: storageUrl,
   STORAGE_PASSWORD_FILE: Type.Optional(text('STORAGE_PASSWORD_FILE', /^/, 'a path')),
   STORAGE_CA_FILE: Type.Optional(text('STORAGE_CA_FILE', /^/, 'a path')),
-  STORAGE_KEY_PREFIX: text('STORAGE_KEY_PREFIX', /^[!-~]{1,64}$/, '1 to 64 visible ASCII characters', {
-    default: 'storage-api:',
-  }),
+  // Braces would put all keys into one slot of a cluster.
+  STORAGE_KEY_PREFIX: text(
+    'STORAGE_KEY_PREFIX',
+    /^[!-z|~]{1,64}$/,
+    '1 to 64 visible ASCII characters without { and }',
+    { default: 'storage-api:' },
+  ),
   MAX_OBJECT_BYTES: integer('MAX_OBJECT_BYTES', 0, 2 ** 30, { unit: 'bytes', default: 16 * 2 ** 20 }),
   MAX_STORE_BYTES: integer('MAX_STORE_BYTES', 0, memory(), {
     unit: 'bytes',

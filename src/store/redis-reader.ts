@@ -59,18 +59,16 @@ export class RedisReader {
         if (!this.#memory.hasRoom(bytes, true)) throw overloaded
         return small
       }
+      const isLastAttempt = attempt === MAX_ATTEMPTS
       const turn = this.#memory.enter(bytes)
       if (turn !== undefined) await waitIn(span, turn)
-      try {
-        const isLastAttempt = attempt === MAX_ATTEMPTS
-        const read = await (isLastAttempt || (range.first < SMALL_BYTES && range.last < PART_BYTES)
+      const reading =
+        isLastAttempt || (range.first < SMALL_BYTES && range.last < PART_BYTES)
           ? this.#readAtOnce(key, span, bytes, isLastAttempt ? -1 : HEAD_BYTES + range.last, select)
-          : this.#readParts(key, span, object, range, value))
-        if (read !== 'replaced') return read
-        if (isLastAttempt) throw overloaded
-      } finally {
-        this.#memory.leave(bytes)
-      }
+          : this.#readParts(key, span, object, range, value)
+      const read = await reading.finally(() => this.#memory.leave(bytes))
+      if (read !== 'replaced') return read
+      if (isLastAttempt) throw overloaded
     }
   }
 
@@ -94,7 +92,7 @@ export class RedisReader {
     object: ObjectDescription,
     { first, last }: ByteRange,
     value: Buffer,
-  ): Promise<StoredObject | 'replaced'> {
+  ): Promise<StoredObject | undefined | 'replaced'> {
     const bytes = Buffer.allocUnsafeSlow(last + 1 - first)
     let isReplaced = false
     const readPart = async (at: number, length: number, span?: Span) => {

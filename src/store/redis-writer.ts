@@ -51,7 +51,7 @@ export class RedisWriter {
    * @param onSettled is called when the client library does not hold any of the object's bytes any more.
    * @throws {HttpError} 503 if the wait is too long.
    */
-  async put(
+  put(
     key: string,
     object: NewObject,
     preconditions: Preconditions | undefined,
@@ -66,17 +66,15 @@ export class RedisWriter {
       held++
       return release
     }
-    try {
-      const outcome = await (object.bytes.length <= PART_BYTES
-        ? this.#putAtOnce(key, object, preconditions, span, hold)
-        : this.#putParts(key, object, preconditions, span, hold))
-      return `${outcome}` as PutOutcome
-    } catch (error) {
-      if (errorCode(error) === 'OOM') return 'full'
-      throw error
-    } finally {
-      release()
-    }
+    const write = object.bytes.length <= PART_BYTES ? this.#putAtOnce : this.#putParts
+    return write
+      .call(this, key, object, preconditions, span, hold)
+      .then((outcome) => `${outcome}` as PutOutcome)
+      .catch((error) => {
+        if (errorCode(error) === 'OOM') return 'full' as const
+        throw error
+      })
+      .finally(release)
   }
 
   #putAtOnce(

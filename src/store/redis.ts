@@ -190,17 +190,17 @@ export class RedisStore implements Store {
   async #run<T>(operation: Operation, act: (span: Span) => Promise<T>): Promise<T> {
     const begunAt = performance.now()
     const span = { queuedMs: 0 }
-    try {
-      return await act(span)
-    } catch (error) {
-      if (error instanceof HttpError) throw error
-      const code = errorCode(error)
-      // A primary that has become a replica says so on its old connections: the address may lead to another one now.
-      if (code === 'READONLY') this.#lanes.renew()
-      throw code === undefined || TEMPORARY.has(code) ? engineUnavailable(error) : error
-    } finally {
-      const seconds = (performance.now() - begunAt - span.queuedMs) / 1000
-      this.#options.observe(operation, span.queuedMs / 1000, seconds)
-    }
+    return act(span)
+      .catch((error) => {
+        if (error instanceof HttpError) throw error
+        const code = errorCode(error)
+        // A primary that has become a replica says so on its old connections: the address may lead to another one now.
+        if (code === 'READONLY') this.#lanes.renew()
+        throw code === undefined || TEMPORARY.has(code) ? engineUnavailable(error) : error
+      })
+      .finally(() => {
+        const seconds = (performance.now() - begunAt - span.queuedMs) / 1000
+        this.#options.observe(operation, span.queuedMs / 1000, seconds)
+      })
   }
 }

@@ -62,7 +62,10 @@ t.test('the password and the authorities may come from files', async (t) => {
       { STORAGE_URL: 'redis://a', MAX_OBJECT_BYTES: '536870913' },
       'MAX_OBJECT_BYTES must be at most 536870831 bytes with redis',
     ],
-    [{ STORAGE_KEY_PREFIX: 'a b' }, 'STORAGE_KEY_PREFIX must be 1 to 64 visible ASCII characters, not "a b"'],
+    ...['a b', 'a{', '{a}'].map((prefix): [NodeJS.ProcessEnv, string] => [
+      { STORAGE_KEY_PREFIX: prefix },
+      `STORAGE_KEY_PREFIX must be 1 to 64 visible ASCII characters without { and }, not "${prefix}"`,
+    ]),
   ]
   for (const [env, message] of cases) t.throws(() => storage(env), { message }, message)
 })
