@@ -132,68 +132,70 @@ t.test('what is being read counts: a large object waits for room, a small one is
 })
 
 if (hasRedis(t)) {
-  waitForEngine(t)
-  const server = await startRedis(t)
-  const start = async (t: Test, env = {}) => {
-    await server.ask('flushall')
-    const app = build(t, { STORAGE_URL: server.url, ...env })
-    await until(async () => (await app.inject('/readyz')).statusCode === 200)
-    return app
-  }
-
-  t.test('a part, a 304, a 412, a 416 and a HEAD of a large object move less than 16 KiB', async (t) => {
-    const link = await startLink(t, server.port)
-    const app = await start(t, { STORAGE_URL: `redis://127.0.0.1:${link.port}` })
-    const payload = Buffer.alloc(16 * MIB, Buffer.from(Array.from({ length: 251 }, (_, i) => i)))
-    const { headers } = await put(app, 'a', payload)
-    const requests = [
-      [206, 'GET', { range: 'bytes=8000000-8001023' }],
-      [206, 'GET', { range: 'bytes=0-1023' }],
-      [206, 'GET', { range: 'bytes=-1024' }],
-      [304, 'GET', { 'if-none-match': headers.etag }],
-      [412, 'GET', { 'if-match': '"another"' }],
-      [416, 'GET', { range: 'bytes=16777216-' }],
-      [200, 'HEAD', {}],
-    ] as const
-    for (const [statusCode, method, headers] of requests) {
-      const before = await link.counts()
-      const answer = await app.inject({ method, url: url('a'), headers: headers as Record<string, string> })
-      const after = await link.counts()
-      t.equal(answer.statusCode, statusCode)
-      const bytes = after.down + after.up - before.down - before.up
-      t.ok(bytes < 16 * KIB, `${method} ${JSON.stringify(headers)}: ${bytes} bytes`)
-      if (statusCode !== 206) continue
-      const [, first, last] = /(\d+)-(\d+)/.exec(`${answer.headers['content-range']}`) ?? []
-      t.ok(payload.subarray(Number(first), Number(last) + 1).equals(answer.rawPayload))
+  t.test('with a server', async (t) => {
+    waitForEngine(t)
+    const server = await startRedis(t)
+    const start = async (t: Test, env = {}) => {
+      await server.ask('flushall')
+      const app = build(t, { STORAGE_URL: server.url, ...env })
+      await until(async () => (await app.inject('/readyz')).statusCode === 200)
+      return app
     }
-  })
 
-  t.test('a reader gets one object, never parts of two, while it is replaced', async (t) => {
-    const app = await start(t)
-    const sizes = [100, 70_000, 300_000, MIB, 3 * MIB]
-    const payload = (number: number) => Buffer.alloc(sizes[number % sizes.length] as number, number)
-    await put(app, 'a', payload(0))
-    let isOver = false
-    const reading = Array.from({ length: 4 }, async () => {
-      let reads = 0
-      for (; !isOver; reads++) {
-        const { rawPayload, headers } = await app.inject(url('a'))
-        if (!rawPayload.equals(Buffer.alloc(rawPayload.length, rawPayload[0]))) t.fail('parts of two objects')
-        if (!sizes.includes(rawPayload.length)) t.fail(`${rawPayload.length} bytes: ${headers.etag}`)
+    t.test('a part, a 304, a 412, a 416 and a HEAD of a large object move less than 16 KiB', async (t) => {
+      const link = await startLink(t, server.port)
+      const app = await start(t, { STORAGE_URL: `redis://127.0.0.1:${link.port}` })
+      const payload = Buffer.alloc(16 * MIB, Buffer.from(Array.from({ length: 251 }, (_, i) => i)))
+      const { headers } = await put(app, 'a', payload)
+      const requests = [
+        [206, 'GET', { range: 'bytes=8000000-8001023' }],
+        [206, 'GET', { range: 'bytes=0-1023' }],
+        [206, 'GET', { range: 'bytes=-1024' }],
+        [304, 'GET', { 'if-none-match': headers.etag }],
+        [412, 'GET', { 'if-match': '"another"' }],
+        [416, 'GET', { range: 'bytes=16777216-' }],
+        [200, 'HEAD', {}],
+      ] as const
+      for (const [statusCode, method, headers] of requests) {
+        const before = await link.counts()
+        const answer = await app.inject({ method, url: url('a'), headers: headers as Record<string, string> })
+        const after = await link.counts()
+        t.equal(answer.statusCode, statusCode)
+        const bytes = after.down + after.up - before.down - before.up
+        t.ok(bytes < 16 * KIB, `${method} ${JSON.stringify(headers)}: ${bytes} bytes`)
+        if (statusCode !== 206) continue
+        const [, first, last] = /(\d+)-(\d+)/.exec(`${answer.headers['content-range']}`) ?? []
+        t.ok(payload.subarray(Number(first), Number(last) + 1).equals(answer.rawPayload))
       }
-      return reads
     })
-    for (let number = 1; number <= 60; number++) await put(app, 'a', payload(number))
-    isOver = true
-    t.ok((await Promise.all(reading)).every((reads) => reads > 0))
-  })
 
-  t.test('a staged object is in no listing', async (t) => {
-    const app = await start(t)
-    await put(app, 'a', Buffer.alloc(300_000))
-    await server.ask('set', 'storage-api:\u0001staged', 'x')
-    await until(async () => (await app.inject('/api/buckets')).json().buckets.length === 1)
-    t.equal((await app.inject('/api/buckets')).json().buckets[0].id, 'a')
+    t.test('a reader gets one object, never parts of two, while it is replaced', async (t) => {
+      const app = await start(t)
+      const sizes = [100, 70_000, 300_000, MIB, 3 * MIB]
+      const payload = (number: number) => Buffer.alloc(sizes[number % sizes.length] as number, number)
+      await put(app, 'a', payload(0))
+      let isOver = false
+      const reading = Array.from({ length: 4 }, async () => {
+        let reads = 0
+        for (; !isOver; reads++) {
+          const { rawPayload, headers } = await app.inject(url('a'))
+          if (!rawPayload.equals(Buffer.alloc(rawPayload.length, rawPayload[0])))
+            t.fail('parts of two objects')
+          if (!sizes.includes(rawPayload.length)) t.fail(`${rawPayload.length} bytes: ${headers.etag}`)
+        }
+        return reads
+      })
+      for (let number = 1; number <= 60; number++) await put(app, 'a', payload(number))
+      isOver = true
+      t.ok((await Promise.all(reading)).every((reads) => reads > 0))
+    })
+
+    t.test('a staged object is in no listing', async (t) => {
+      const app = await start(t)
+      await put(app, 'a', Buffer.alloc(300_000))
+      await server.ask('set', 'storage-api:\u0001staged', 'x')
+      await until(async () => (await app.inject('/api/buckets')).json().buckets.length === 1)
+      t.equal((await app.inject('/api/buckets')).json().buckets[0].id, 'a')
+    })
   })
 }
-t.end()

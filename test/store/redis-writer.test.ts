@@ -107,71 +107,79 @@ t.test('a server without memory is full', async (t) => {
 })
 
 if (hasRedis(t)) {
-  waitForEngine(t)
-  const server = await startRedis(t)
+  t.test('with a server', async (t) => {
+    waitForEngine(t)
+    const server = await startRedis(t)
 
-  t.test('a large object is there as a whole or not at all, with its conditions and its life', async (t) => {
-    await server.ask('flushall')
-    const app = build(t, { STORAGE_URL: server.url })
-    const large = Buffer.from(Array.from({ length: 1_000_001 }, (_, i) => i % 251))
-    for (const id of ['a', '{a}b', 'a}b', '{}', '}{', '漢{漢}']) {
-      t.equal((await put(app, id, large, { 'if-none-match': '*' })).statusCode, 201, id)
-      t.equal((await put(app, id, large, { 'if-none-match': '*' })).statusCode, 412)
-      t.equal((await put(app, id, large, {}, '?ttl=1000')).statusCode, 204)
-      t.ok((await app.inject(url(id))).headers.expiration)
-      t.equal((await put(app, id, large)).statusCode, 204)
-      t.equal(await server.ask('ttl', `storage-api:${id}`), '-1')
-      t.ok((await app.inject(url(id))).rawPayload.equals(large))
-    }
-    t.equal((await scrape(app)).storage_objects, 6, 'nothing else is left')
-  })
-
-  t.test('the server allocates what the object needs, and removes what is never moved', async (t) => {
-    await server.ask('flushall')
-    const deadlines = new Deadlines()
-    t.after(() => deadlines.close())
-    const options = { isCluster: false, isTls: false, addresses: [{ host: '127.0.0.1', port: server.port }] }
-    const ready = Promise.withResolvers<void>()
-    const events = { onReady: ready.resolve, onError() {} }
-    const lanes = new Lanes({ ...options, ...events } as unknown as ConnectionOptions, deadlines, () => {})
-    t.after(() => lanes.close())
-    await until(async () => (await lanes.check('k'))[0] === undefined)
-    const send = lanes.send.bind(lanes)
-    let meddle = async (_staged: string) => {}
-    t.intercept(lanes, 'send', {
-      value: async (key: string, args: Arguments, ...rest: []) => {
-        if (args[1] === MOVE.sha1) await meddle(args[4] as string)
-        return send(key, args, ...rest)
+    t.test(
+      'a large object is there as a whole or not at all, with its conditions and its life',
+      async (t) => {
+        await server.ask('flushall')
+        const app = build(t, { STORAGE_URL: server.url })
+        const large = Buffer.from(Array.from({ length: 1_000_001 }, (_, i) => i % 251))
+        for (const id of ['a', '{a}b', 'a}b', '{}', '}{', '漢{漢}']) {
+          t.equal((await put(app, id, large, { 'if-none-match': '*' })).statusCode, 201, id)
+          t.equal((await put(app, id, large, { 'if-none-match': '*' })).statusCode, 412)
+          t.equal((await put(app, id, large, {}, '?ttl=1000')).statusCode, 204)
+          t.ok((await app.inject(url(id))).headers.expiration)
+          t.equal((await put(app, id, large)).statusCode, 204)
+          t.equal(await server.ask('ttl', `storage-api:${id}`), '-1')
+          t.ok((await app.inject(url(id))).rawPayload.equals(large))
+        }
+        t.equal((await scrape(app)).storage_objects, 6, 'nothing else is left')
       },
-    })
-    const writer = new RedisWriter(lanes, 'p:')
-    const write = () => writer.put('p:k', object(3 * MIB), undefined, span(), () => {})
-    const bytes: number[] = []
-    meddle = async (staged) => {
-      bytes.push(Number(await server.ask('memory', 'usage', staged)))
-      t.ok(Number(await server.ask('pttl', staged)) > 50_000, 'it has an end')
-    }
-    t.equal(await write(), 'created')
-    t.ok((bytes[0] as number) < 3.6 * MIB, `${bytes[0]} bytes`)
-    // The server has removed it, and the last part has made it anew.
-    meddle = async (staged) => {
-      await server.ask('del', staged)
-      await server.ask('setrange', staged, '100000', 'x')
-    }
-    await t.rejects(write(), { message: 'TRYAGAIN the object was staged for too long' })
-    t.equal(await server.ask('dbsize'), '1')
-    t.equal(await server.ask('strlen', 'p:k'), `${3 * MIB + 81}`, 'the object is as it was')
-  })
+    )
 
-  t.test('in a cluster a large object is staged where its key is', async (t) => {
-    const { url: STORAGE_URL } = await startCluster(t)
-    const app = build(t, { STORAGE_URL })
-    const large = Buffer.alloc(MIB, 'x')
-    await until(async () => (await app.inject('/readyz')).statusCode === 200)
-    for (const id of ['a', 'b', 'c', 'd', '{a}b', 'a}b', '{}', '}{', '漢{漢}']) {
-      t.equal((await put(app, id, large)).statusCode, 201, id)
-      t.ok((await app.inject(url(id))).rawPayload.equals(large))
-    }
+    t.test('the server allocates what the object needs, and removes what is never moved', async (t) => {
+      await server.ask('flushall')
+      const deadlines = new Deadlines()
+      t.after(() => deadlines.close())
+      const options = {
+        isCluster: false,
+        isTls: false,
+        addresses: [{ host: '127.0.0.1', port: server.port }],
+      }
+      const ready = Promise.withResolvers<void>()
+      const events = { onReady: ready.resolve, onError() {} }
+      const lanes = new Lanes({ ...options, ...events } as unknown as ConnectionOptions, deadlines, () => {})
+      t.after(() => lanes.close())
+      await until(async () => (await lanes.check('k'))[0] === undefined)
+      const send = lanes.send.bind(lanes)
+      let meddle = async (_staged: string) => {}
+      t.intercept(lanes, 'send', {
+        value: async (key: string, args: Arguments, ...rest: []) => {
+          if (args[1] === MOVE.sha1) await meddle(args[4] as string)
+          return send(key, args, ...rest)
+        },
+      })
+      const writer = new RedisWriter(lanes, 'p:')
+      const write = () => writer.put('p:k', object(3 * MIB), undefined, span(), () => {})
+      const bytes: number[] = []
+      meddle = async (staged) => {
+        bytes.push(Number(await server.ask('memory', 'usage', staged)))
+        t.ok(Number(await server.ask('pttl', staged)) > 50_000, 'it has an end')
+      }
+      t.equal(await write(), 'created')
+      t.ok((bytes[0] as number) < 3.6 * MIB, `${bytes[0]} bytes`)
+      // The server has removed it, and the last part has made it anew.
+      meddle = async (staged) => {
+        await server.ask('del', staged)
+        await server.ask('setrange', staged, '100000', 'x')
+      }
+      await t.rejects(write(), { message: 'TRYAGAIN the object was staged for too long' })
+      t.equal(await server.ask('dbsize'), '1')
+      t.equal(await server.ask('strlen', 'p:k'), `${3 * MIB + 81}`, 'the object is as it was')
+    })
+
+    t.test('in a cluster a large object is staged where its key is', async (t) => {
+      const { url: STORAGE_URL } = await startCluster(t)
+      const app = build(t, { STORAGE_URL })
+      const large = Buffer.alloc(MIB, 'x')
+      await until(async () => (await app.inject('/readyz')).statusCode === 200)
+      for (const id of ['a', 'b', 'c', 'd', '{a}b', 'a}b', '{}', '}{', '漢{漢}']) {
+        t.equal((await put(app, id, large)).statusCode, 201, id)
+        t.ok((await app.inject(url(id))).rawPayload.equals(large))
+      }
+    })
   })
 }
-t.end()
