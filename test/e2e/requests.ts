@@ -1,31 +1,75 @@
-/** Clients in a separate thread, which send requests one after another. */
+/** Clients in a separate thread, which send requests one after another. They cost little, so that the server is what is measured. */
 import { once } from 'node:events'
-import { Agent, type IncomingMessage, request } from 'node:http'
+import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, Worker, workerData } from 'node:worker_threads'
+import { get, put } from './clients.ts'
 
+/** Some clients that send the same. */
 export interface Kind {
   readonly clients: number
   readonly method: 'GET' | 'PUT'
   readonly bytes: number
 }
 
-export const pathOf = ({ method, bytes }: Kind, client: number) => `/api/buckets/${method}-${bytes}-${client}`
-
-/** Sends one request and reads its answer. */
-export async function ask(port: number, agent: Agent, kind: Kind, client: number) {
-  const path = pathOf(kind, client)
-  const outgoing = request({ host: '127.0.0.1', port, agent, method: kind.method, path })
-  outgoing.end(kind.method === 'PUT' ? Buffer.alloc(kind.bytes, 'x') : undefined)
-  const [response] = (await once(outgoing, 'response')) as [IncomingMessage]
-  await once(response.resume(), 'end')
-  return response
-}
-
 /** How many answers there were of each status code, for each kind. */
 export type StatusCodes = Record<number, number>[]
 
-/** Begins to send requests of some kinds. A refused request is repeated when `Retry-After` says so. */
+export const pathOf = ({ method, bytes }: Kind, client: number) => `/api/buckets/${method}-${bytes}-${client}`
+
+/** All connections read into this, because nobody looks at the bodies. */
+const READ_BUFFER = Buffer.allocUnsafe(256 * 1024)
+
+/** A connection that sends the requests of one client. */
+export class Requests {
+  readonly #socket: Socket
+  readonly #request: Buffer
+  #resolve: (statusCode: number) => void = () => {}
+  #statusCode = 0
+  #missingBytes = 0
+
+  constructor(port: number, kind: Kind, client: number) {
+    const path = pathOf(kind, client)
+    this.#request =
+      kind.method === 'GET'
+        ? Buffer.from(get(path))
+        : Buffer.concat([Buffer.from(put(path, kind.bytes)), Buffer.alloc(kind.bytes, 'x')])
+    const onread = {
+      buffer: READ_BUFFER,
+      callback: (bytes: number) => {
+        this.#read(bytes)
+        return true
+      },
+    }
+    this.#socket = connect({ host: '127.0.0.1', port, noDelay: true, onread })
+  }
+
+  /** Sends the request, and returns the status code of the answer. */
+  send(): Promise<number> {
+    this.#socket.write(this.#request)
+    return new Promise((resolve) => {
+      this.#resolve = resolve
+    })
+  }
+
+  close(): void {
+    this.#socket.destroy()
+  }
+
+  #read(bytes: number): void {
+    if (this.#missingBytes === 0) {
+      // The service sends the head of an answer in one piece.
+      const end = READ_BUFFER.indexOf('\r\n\r\n') + 4
+      const head = READ_BUFFER.toString('latin1', 0, end)
+      this.#statusCode = Number(head.slice(9, 12))
+      this.#missingBytes = end + Number(/\r\ncontent-length: (\d+)/i.exec(head)?.[1] ?? 0)
+    }
+    this.#missingBytes -= bytes
+    if (this.#missingBytes === 0) this.#resolve(this.#statusCode)
+  }
+}
+
+/** Begins to send requests of some kinds in a thread. A refused request is repeated after a second, as `Retry-After` says. */
 export function startRequests(port: number, kinds: Kind[]): { stop(): Promise<StatusCodes> } {
   const worker = new Worker(import.meta.filename, { workerData: { requestsTo: port, kinds } })
   return {
@@ -40,7 +84,6 @@ export function startRequests(port: number, kinds: Kind[]): { stop(): Promise<St
 
 if (parentPort !== null && workerData?.requestsTo !== undefined) {
   const { requestsTo, kinds } = workerData as { requestsTo: number; kinds: Kind[] }
-  const agent = new Agent({ keepAlive: true })
   let isOver = false
   parentPort.once('message', () => {
     isOver = true
@@ -48,11 +91,13 @@ if (parentPort !== null && workerData?.requestsTo !== undefined) {
   const run = async (kind: Kind) => {
     const statusCodes: Record<number, number> = {}
     const loop = async (client: number) => {
+      const requests = new Requests(requestsTo, kind, client)
       while (!isOver) {
-        const { statusCode = 0, headers } = await ask(requestsTo, agent, kind, client)
+        const statusCode = await requests.send()
         statusCodes[statusCode] = (statusCodes[statusCode] ?? 0) + 1
-        if (statusCode === 503) await sleep(1000 * Number(headers['retry-after']))
+        if (statusCode === 503) await sleep(1000)
       }
+      requests.close()
     }
     await Promise.all(Array.from({ length: kind.clients }, (_, client) => loop(client)))
     return statusCodes
