@@ -21,6 +21,12 @@ const FIRST_CAPACITY_BYTES = 64 * 1024
  */
 const TURN_BYTES = 128 * 1024
 
+/**
+ * So much of a body is hashed by one call, in bytes. A body of 64 KiB comes in two or three pieces, and a call for each of them
+ * takes twice the time. 256 KiB hold the event loop for 0.15 ms.
+ */
+const HASHED_AT_ONCE_BYTES = 256 * 1024
+
 const NO_BYTES = Buffer.alloc(0)
 
 /** @throws {HttpError} 507 where the machine has no memory for it. */
@@ -54,6 +60,7 @@ class Body {
   #buffer: Buffer = NO_BYTES
   #length = 0
   #hashing: Hash | undefined
+  #hashedBytes = 0
 
   /** @throws {HttpError} 507 where the declared length does not fit. */
   constructor(options: ReceiveOptions, declaredLength: number) {
@@ -67,21 +74,21 @@ class Body {
     const length = this.#length + chunk.length
     if (length > maxBytes) throw objectTooLarge(maxBytes)
     if (chunk.length === this.#declaredLength && chunk.buffer.byteLength === chunk.length) {
-      // All of the body, in memory of its own: Node.js has copied it, and it is hashed at the end, in half the time.
+      // All of the body, in memory of its own: Node.js has copied it.
       this.#buffer = chunk
     } else {
       if (this.#buffer.length < this.#declaredLength) this.#buffer = allocate(this.#declaredLength)
       if (length > this.#buffer.length)
         this.#grow(Math.min(Math.max(length, 2 * this.#buffer.length, FIRST_CAPACITY_BYTES), maxBytes))
       chunk.copy(this.#buffer, this.#length)
-      this.#hashing ??= createHash(HASH_ALGORITHM)
-      this.#hashing.update(chunk)
     }
     this.#length = length
+    if (length - this.#hashedBytes >= HASHED_AT_ONCE_BYTES) this.#hash()
   }
 
   finish(): Upload {
     if (this.#length < this.#buffer.length) this.#shrink()
+    if (this.#hashing !== undefined) this.#hash()
     const digest = this.#hashing?.digest('base64url') ?? hash(HASH_ALGORITHM, this.#buffer, 'base64url')
     // JSON puts the quotes, and makes a new string: a slice would keep all of the digest alive.
     return { bytes: this.#buffer, etag: JSON.stringify(digest.slice(0, ETAG_CHARACTERS)) }
@@ -90,6 +97,13 @@ class Body {
   release(bytes = this.#reserved): void {
     this.#options.store.release(bytes)
     this.#reserved -= bytes
+  }
+
+  /** Hashes what has arrived since the last call. */
+  #hash(): void {
+    this.#hashing ??= createHash(HASH_ALGORITHM)
+    this.#hashing.update(this.#buffer.subarray(this.#hashedBytes, this.#length))
+    this.#hashedBytes = this.#length
   }
 
   #reserve(bytes: number): void {

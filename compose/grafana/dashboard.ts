@@ -378,6 +378,16 @@ line(
       '{{operation}}',
     ],
   ),
+  graph(
+    'Engine Queue',
+    's',
+    `The time that 99 of 100 operations wait in the service at most, by operation. Look for a rise of get and put:
+    large objects fill the network to the engine. After 4 seconds in the queue they are refused with 503.`,
+    [
+      `histogram_quantile(0.99, sum by (operation, le) (${rate('storage_engine_queue_seconds_bucket')})) >= 0`,
+      '{{operation}}',
+    ],
+  ),
 )
 
 heading('Objectives')

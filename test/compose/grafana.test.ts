@@ -316,7 +316,7 @@ t.test('quantiles are of buckets that were added up, never of quantiles, and nev
       .filter(({ text }) => text.startsWith('histogram_quantile('))
       .map((call) => ({ ...call, of })),
   )
-  t.equal(quantiles.length, 5)
+  t.equal(quantiles.length, 6)
   for (const { of, node, text } of quantiles) {
     t.match(text, /^histogram_quantile\([\d.]+, sum by \((operation, )?le\) \(rate\(/, of)
     const comparison = node.parent
