@@ -25,9 +25,9 @@ const SHARE_OF_MACHINE = 0.6
 /** 99 % of the small requests take at most so long over 1 Gbit/s, in milliseconds. */
 const SMALL_LIMIT_MS = 100
 
-/** How long the machine is measured, how long until the uploads that begin together have spread, and how long the load is measured. */
+/** How long the machine is measured, how long the load gets used to the network, and how long it is measured then. */
 const MACHINE_MS = 4000
-const SPREAD_MS = 3000
+const PAUSE_MS = 2000
 const LOAD_MS = 8000
 
 const MIB = 2 ** 20
@@ -103,8 +103,7 @@ for (const name of process.env.LOADS?.split(',') ?? Object.keys(LOADS)) {
         t.equal((await send({ port, method: 'PUT', path }, Buffer.alloc(each.bytes))).statusCode, 201)
       }
     const used = DIRECTIONS.filter(([, method]) => kinds.some((each) => each.method === method))
-    const large = startRequests(port, kinds)
-    await sleep(1000)
+    const large = await startRequests(port, kinds)
     const machine = await rates(link, MACHINE_MS)
     const machineBytesPerSecond = Math.min(...used.map(([direction]) => machine[direction]))
     const bytesPerSecond = Math.min(GIGABIT_BYTES_PER_SECOND, SHARE_OF_MACHINE * machineBytesPerSecond)
@@ -112,7 +111,7 @@ for (const name of process.env.LOADS?.split(',') ?? Object.keys(LOADS)) {
       `a network of ${Math.round(bytesPerSecond / 1e6)} MB/s, a machine of ${Math.round(machineBytesPerSecond / 1e6)}`,
     )
     link.limit(bytesPerSecond)
-    await sleep(SPREAD_MS)
+    await sleep(PAUSE_MS)
 
     let isOver = false
     const limitMs = (SMALL_LIMIT_MS * GIGABIT_BYTES_PER_SECOND) / bytesPerSecond

@@ -69,9 +69,13 @@ export class Requests {
   }
 }
 
-/** Begins to send requests of some kinds in a thread. A refused request is repeated after a second, as `Retry-After` says. */
-export function startRequests(port: number, kinds: Kind[]): { stop(): Promise<StatusCodes> } {
+/**
+ * Begins to send requests of some kinds in a thread. A refused request is repeated after a second, as `Retry-After` says. Waits
+ * until every client has had an answer.
+ */
+export async function startRequests(port: number, kinds: Kind[]): Promise<{ stop(): Promise<StatusCodes> }> {
   const worker = new Worker(import.meta.filename, { workerData: { requestsTo: port, kinds } })
+  await once(worker, 'message')
   return {
     async stop() {
       worker.postMessage('stop')
@@ -85,6 +89,7 @@ export function startRequests(port: number, kinds: Kind[]): { stop(): Promise<St
 if (parentPort !== null && workerData?.requestsTo !== undefined) {
   const { requestsTo, kinds } = workerData as { requestsTo: number; kinds: Kind[] }
   let isOver = false
+  let waiting = kinds.reduce((sum, { clients }) => sum + clients, 0)
   parentPort.once('message', () => {
     isOver = true
   })
@@ -92,8 +97,9 @@ if (parentPort !== null && workerData?.requestsTo !== undefined) {
     const statusCodes: Record<number, number> = {}
     const loop = async (client: number) => {
       const requests = new Requests(requestsTo, kind, client)
-      while (!isOver) {
+      for (let number = 0; !isOver; number++) {
         const statusCode = await requests.send()
+        if (number === 0 && --waiting === 0) parentPort?.postMessage('all')
         statusCodes[statusCode] = (statusCodes[statusCode] ?? 0) + 1
         if (statusCode === 503) await sleep(1000)
       }
