@@ -21,3 +21,25 @@ t.test('what comes in time comes, what fails fails, and what does not come is gi
   late.resolve('late')
   t.equal(await longer, 'late')
 })
+
+t.test('the time begins anew with each answer of the same connection', async (t) => {
+  const deadlines = new Deadlines()
+  const alive = setInterval(() => {}, 1000)
+  t.after(() => {
+    deadlines.close()
+    clearInterval(alive)
+  })
+  const never = new Promise<never>(() => {})
+  const progress = { heardAt: 0 }
+  await deadlines.limit(Promise.resolve(), 100, progress)
+  t.ok(progress.heardAt > 0)
+  progress.heardAt = Number.POSITIVE_INFINITY
+  let isOver = false
+  const ofConnection = deadlines.limit(never, 1, progress).catch(() => {
+    isOver = true
+  })
+  await t.rejects(deadlines.limit(never, 100), TimeLimitError)
+  t.equal(isOver, false, 'it is heard all the time')
+  progress.heardAt = 0
+  await ofConnection
+})
