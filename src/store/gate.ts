@@ -27,8 +27,9 @@ export class Gate {
     this.#onRefused = onRefused
   }
 
+  /** An answer without bytes, such as a 304, always has room. */
   hasRoom(bytes: number, isSmall = false): boolean {
-    return this.#usedBytes + bytes <= this.#limitBytes - (isSmall ? 0 : this.#spareBytes)
+    return bytes === 0 || this.#usedBytes + bytes <= this.#limitBytes - (isSmall ? 0 : this.#spareBytes)
   }
 
   /** Takes room without waiting. Returns false if there is none. */

@@ -54,6 +54,8 @@ t.test('some of the room is for small objects', async (t) => {
   t.equal(gate.tryEnter(8), true)
   t.equal(gate.tryEnter(2, true), true)
   t.equal(gate.hasRoom(1, true), false)
+  gate.force(1)
+  t.equal(gate.hasRoom(0, true), true)
 })
 
 t.test('when the server does not answer, everything that waits fails', async (t) => {
