@@ -36,7 +36,7 @@ t.test(
     timers.tick(3999)
     t.equal(refused, 0)
     timers.tick(1)
-    await t.rejects(other, overloaded())
+    await t.rejects(other, overloaded)
     t.equal(refused, 1)
     gate.leave(12)
     await patient
@@ -45,7 +45,7 @@ t.test(
 
 t.test('a transfer for which there can never be room is refused at once', async (t) => {
   const gate = new Gate(10, () => {}, 2)
-  await t.rejects(gate.enter(9) as Promise<void>, overloaded())
+  await t.rejects(gate.enter(9) as Promise<void>, overloaded)
 })
 
 t.test('some of the room is for small objects', async (t) => {

@@ -92,7 +92,7 @@ t.test('a part that has become too short is noticed, although the head is the sa
   const { reader } = readerOf(stored, () => {
     stored.value = whole.subarray(0, MIB)
   })
-  await t.rejects(reader.read('k', span()), overloaded(), 'no value is ever whole')
+  await t.rejects(reader.read('k', span()), overloaded, 'no value is ever whole')
 })
 
 t.test('an object that is deleted while it is read is not there', async (t) => {
@@ -128,7 +128,7 @@ t.test('what is being read counts: a large object waits for room, a small one is
   t.ok(waited.queuedMs > 0)
   memory.force(100 * KIB)
   const select = () => ({ first: 0, last: 99 })
-  await t.rejects(reader.read('k', span(), select), overloaded())
+  await t.rejects(reader.read('k', span(), select), overloaded)
 })
 
 if (hasRedis(t)) {
