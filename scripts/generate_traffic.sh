@@ -9,7 +9,7 @@ set -euo pipefail
 
 BASE_URL=${BASE_URL:-http://localhost:5000}
 BASE_URL=${BASE_URL%/}
-# Long enough for a graph of 15 minutes to show it.
+# More than half of the five minutes that the dashboard shows.
 DURATION=${DURATION:-180}
 RATE=${RATE:-100}
 AUTH_TOKEN=${AUTH_TOKEN:-}
@@ -125,5 +125,5 @@ cat <<END
 
 The 4xx are part of this traffic: 404 is an id or a path that does not exist, 413 an object that is too large, 405 a
 method that the service does not have, 400 a malformed URL. A 5xx is none of it: docs/500s.md shows how to find the cause.
-Look at the dashboard now: http://127.0.0.1:${GRAFANA_PORT:-3000}
+Look at the dashboard now: http://127.0.0.1:${GRAFANA_PORT:-3000}/d/storage-api
 END

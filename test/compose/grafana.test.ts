@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import type { Dataquery } from '@grafana/grafana-foundation-sdk/prometheus'
 import type {
@@ -33,6 +34,7 @@ import { build } from '../helper.ts'
 import { lacking, outputOf, run } from '../process.ts'
 
 const JSON_FILE = 'compose/grafana/dashboards/storage-api.json'
+const RUNBOOKS_FILE = 'compose/grafana/dashboards/storage-api-runbooks.json'
 
 /** A type as JSON has it, where the members of an enumeration are their values. */
 type Json<T> = T extends string
@@ -73,6 +75,9 @@ type Graphics =
   | Graphic<'stat', StatOptions, Record<string, never>>
   | Graphic<'state-timeline', TimelineOptions, TimelineFieldConfig>
 
+/** Where it is collapsed, a row holds its panels. */
+type Row = Omit<RowPanel, 'gridPos' | 'panels'> & { title: string; gridPos: GridPos; panels: Graphics[] }
+
 /**
  * The dashboard's JSON as Grafana 13.2 wants it. `Dashboard` lets the options and queries of panels be anything;
  * `definition`, `titleFormat` and `useValueForTime` are the Prometheus data source's own.
@@ -80,7 +85,7 @@ type Graphics =
 export type DashboardJson = Json<
   Omit<Dashboard, 'schemaVersion' | 'panels' | 'templating' | 'annotations'> & {
     schemaVersion: 42
-    panels: (Graphics | (Omit<RowPanel, 'gridPos'> & { gridPos: GridPos }))[]
+    panels: (Graphics | Row)[]
     templating: { list: (VariableModel & { definition?: string })[] }
     annotations: {
       list: (Omit<AnnotationQuery<never>, 'target' | 'datasource'> &
@@ -94,7 +99,8 @@ const dashboard: DashboardJson = JSON.parse(committed)
 const [source] = parse(
   readFileSync('compose/grafana/provisioning/datasources/prometheus.yaml', 'utf8'),
 ).datasources
-const panels = dashboard.panels.filter((panel) => panel.type !== 'row')
+const rows = dashboard.panels.filter((panel) => panel.type === 'row')
+const panels = dashboard.panels.flatMap((panel) => (panel.type === 'row' ? panel.panels : [panel]))
 const queries = [
   ...panels.flatMap(({ title, targets }) => targets.map(({ expr }) => ({ of: title, expr }))),
   ...dashboard.annotations.list.map(({ name, target }) => ({ of: name, expr: target.expr })),
@@ -119,6 +125,11 @@ function nodes(expr: string, name: string): { node: SyntaxNode; text: string }[]
   return found
 }
 
+const panelOf = (title: string) => panels.find((panel) => panel.title === title) as Graphics
+const targetOf = (title: string) => panelOf(title)?.targets[0] as Json<Query>
+const figures = panels.filter((panel) => panel.type === 'stat')
+const graphs = panels.filter((panel) => panel.type === 'timeseries')
+
 /** The names of the page's metrics, and whether they only grow: what `rate` is for. */
 async function pageMetrics(t: Test): Promise<Map<string, boolean>> {
   // An engine over a network, which need not be there, has metrics that the memory has not.
@@ -136,9 +147,14 @@ async function pageMetrics(t: Test): Promise<Map<string, boolean>> {
   return growing
 }
 
-t.test('the committed dashboard is what its source makes', async (t) => {
-  const made = await outputOf([process.execPath, 'compose/grafana/dashboard.ts'])
-  t.strictSame(dashboard, JSON.parse(made), 'npm run dashboard')
+t.test('the committed dashboards are what their sources make', async (t) => {
+  for (const [file, source] of [
+    [JSON_FILE, 'compose/grafana/dashboard.ts'],
+    [RUNBOOKS_FILE, 'compose/grafana/runbooks.ts'],
+  ] as const) {
+    const made = await outputOf([process.execPath, source])
+    t.strictSame(JSON.parse(readFileSync(file, 'utf8')), JSON.parse(made), 'npm run dashboard')
+  }
 })
 
 t.test('the dashboard is found by its name, refreshes itself, and is not for editing', async (t) => {
@@ -146,10 +162,16 @@ t.test('the dashboard is found by its name, refreshes itself, and is not for edi
     uid: 'storage-api',
     title: 'Storage API',
     editable: false,
-    refresh: '10s',
-    time: { from: 'now-15m', to: 'now' },
+    refresh: '5s',
+    time: { from: 'now-5m', to: 'now' },
     graphTooltip: 1,
   })
+})
+
+t.test('what the quick start sends fills more than half of a graph', async (t) => {
+  const [, seconds] = /^DURATION=.*:-(\d+)/m.exec(readFileSync('scripts/generate_traffic.sh', 'utf8')) ?? []
+  const [, minutes] = /^now-(\d+)m$/.exec(dashboard.time?.from ?? '') ?? []
+  t.ok(Number(seconds) > (60 * Number(minutes)) / 2, `${seconds} s of ${minutes} min`)
 })
 
 t.test("the JSON is of the types of Grafana's schema", async (t) => {
@@ -190,6 +212,16 @@ t.test('the first two graphs are those that the exercise asks for', async (t) =>
   )
   const [left, right] = graphs.map(({ gridPos }) => gridPos)
   t.equal(left?.y, right?.y, 'side by side')
+  for (const { title, gridPos } of graphs.slice(0, 2)) {
+    t.equal(gridPos.w, 12, `${title}: half of the page`)
+    t.ok(gridPos.h >= 10, `${title}: high enough for a legend of three lines`)
+  }
+})
+
+t.test('durations have a line for each method and route, and no more', async (t) => {
+  const { expr, legendFormat } = targetOf('Average HTTP Request Duration')
+  t.equal(legendFormat, '{{method}} {{path}}')
+  for (const { text } of nodes(expr, 'AggregateModifier')) t.equal(text, 'by (method, path)')
 })
 
 t.test('every panel has a title, a description that says what to look for, and a unit', async (t) => {
@@ -203,15 +235,20 @@ t.test('every panel has a title, a description that says what to look for, and a
 t.test(
   'panels have ids of their own, and places of their own on 24 columns, wide enough to read',
   async (t) => {
-    const ids = dashboard.panels.map(({ id }) => id)
+    const ids = [...rows, ...panels].map(({ id }) => id)
     t.equal(new Set(ids).size, ids.length)
     const taken = new Map<string, string>()
-    for (const { type, title = '', gridPos } of dashboard.panels) {
+    // A collapsed row pushes down what is below it, when it is opened.
+    const collapsed = rows.map(({ panels }) => panels)
+    for (const { type, title = '', gridPos, in: area } of [
+      ...dashboard.panels.map((panel) => ({ ...panel, in: 0 })),
+      ...collapsed.flatMap((panels, row) => panels.map((panel) => ({ ...panel, in: row + 1 }))),
+    ]) {
       const { x, y, w, h } = gridPos
       t.ok(x >= 0 && y >= 0 && h > 0 && x + w <= 24, `${title}: ${JSON.stringify(gridPos)}`)
       t.ok(w >= (type === 'stat' ? 4 : 8), `${title}: ${w} columns`)
       for (let cell = 0; cell < w * h; cell++) {
-        const place = `${x + (cell % w)}, ${y + Math.floor(cell / w)}`
+        const place = `${area}: ${x + (cell % w)}, ${y + Math.floor(cell / w)}`
         if (taken.has(place)) t.fail(`${title} and ${taken.get(place)} overlap at ${place}`)
         taken.set(place, title)
       }
@@ -241,7 +278,7 @@ t.test('the graphs that show exemplars select buckets, which have them', async (
   )
   t.strictSame(
     shown.map(({ title }) => title),
-    ['HTTP Request Duration, Quantiles', 'Errors by Route'],
+    ['Errors by Route', 'HTTP Request Duration, Quantiles'],
   )
   for (const { title, expr } of shown) {
     const selected = nodes(expr, 'VectorSelector').map(({ text }) => text.replace(/\{.*/, ''))
@@ -269,10 +306,10 @@ t.test('every query is PromQL, to promtool', { skip: lacking('promtool') }, asyn
   t.equal(promtool.status, 0, promtool.stderr)
 })
 
-t.test('every metric is on the page, recorded, or an alert', async (t) => {
+t.test('every metric is on the page, recorded, an alert, or of Prometheus itself', async (t) => {
   const rules = readFileSync('compose/prometheus/rules.yml', 'utf8')
   const recorded = [...rules.matchAll(/^\s*- record: (\S+)$/gm)].map(([, name]) => name)
-  const known = new Set([...(await pageMetrics(t)).keys(), ...recorded, 'ALERTS'])
+  const known = new Set([...(await pageMetrics(t)).keys(), ...recorded, 'ALERTS', 'up'])
   for (const { of, expr } of queries) {
     t.not(nodes(expr, 'VectorSelector').length, 0, of)
     for (const { node, text } of nodes(expr, 'VectorSelector')) {
@@ -287,7 +324,10 @@ t.test('every selector is of the job and the instance that are picked', async (t
     for (const { node, text } of nodes(expr, 'VectorSelector')) {
       const matchers = node.getChild('LabelMatchers')?.getChildren('UnquotedLabelMatcher') ?? []
       const texts = matchers.map(({ from, to }) => text.slice(from - node.from, to - node.from))
-      for (const matcher of ['job=~"$job"', 'instance=~"$instance"']) {
+      // Alerts of all instances together have none. A budget says that it is of all.
+      const instance = text.startsWith('ALERTS') ? 'instance=~"$instance|"' : 'instance=~"$instance"'
+      const isOfAll = of.endsWith(' Budget') && texts.length === 1
+      for (const matcher of ['job=~"$job"', ...(isOfAll ? [] : [instance])]) {
         t.ok(texts.includes(matcher), `${of}: ${matcher} in ${text}`)
       }
     }
@@ -323,4 +363,266 @@ t.test('quantiles are of buckets that were added up, never of quantiles, and nev
     t.ok(comparison?.name === 'BinaryExpr' && comparison.getChild('Gte'), `${of}: idle is no NaN`)
     t.notOk(comparison?.parent?.parent, `${of}: the whole query`)
   }
+})
+
+t.test(
+  'what is about trouble is above what is about machinery, and what few need is collapsed',
+  async (t) => {
+    t.strictSame(
+      rows.map(({ title, collapsed }) => [title, collapsed]),
+      [
+        ['Now', false],
+        ['Requests', false],
+        ['Alerts, Errors and Latency', false],
+        ['Objectives', true],
+        ['Store', false],
+        ['Engine', true],
+        ['Process and Node.js', true],
+      ],
+    )
+  },
+)
+
+/** As Grafana 12.4 draws a page of 1440 x 900 pixels, the menu docked and the variables on two lines. */
+const PAGE = { width: 1108, height: 900, top: 184, row: 38, gap: 8 }
+/** As Grafana 13 draws the head of a panel: its title is all that it may cut. An icon is that of a link. */
+const HEAD = { rest: 112, icon: 32, character: 7.6 }
+
+t.test('what matters is on two screens', async (t) => {
+  const first = rows.find(({ collapsed }) => collapsed)
+  t.ok(PAGE.top + PAGE.row * Number(first?.gridPos.y) <= 2 * PAGE.height, `${first?.title}`)
+})
+
+t.test('titles are not cut', async (t) => {
+  for (const { title, gridPos, links = [] } of panels) {
+    const width = ((PAGE.width + PAGE.gap) / 24) * gridPos.w - PAGE.gap
+    const room = width - HEAD.rest - HEAD.icon * links.length
+    t.ok(HEAD.character * title.length <= room, `${title}: ${room} pixels`)
+  }
+})
+
+t.test('the first figure is whether the service is up, and is never empty', async (t) => {
+  const [first] = figures
+  t.equal(first?.title, 'Instances Up')
+  t.strictSame(first?.gridPos, { x: 0, y: 1, w: 6, h: 3 })
+  const { expr, legendFormat } = targetOf('Instances Up')
+  t.match(expr, /\nor on \(\) .*vector\(0\).*$/)
+  t.equal(legendFormat, '{{up}} of {{expected}}')
+  t.strictSame(first?.fieldConfig.defaults.thresholds?.steps, [
+    { value: null, color: 'red' },
+    { value: 1, color: 'green' },
+  ])
+})
+
+t.test('a figure without data is of a neutral color, and says why', async (t) => {
+  for (const { title, targets, options, fieldConfig } of figures) {
+    const { thresholds, noValue } = fieldConfig.defaults
+    if (title !== 'Instances Up') t.match(thresholds?.steps[0]?.color, /^(text|gray)$/, title)
+    // The text of a name is not replaced, and these queries return something in any case.
+    const isIgnored = options.textMode === 'name' || /\bvector\(/.test(targets[0]?.expr ?? '')
+    t.equal(noValue === undefined, isIgnored, `${title}: ${noValue}`)
+  }
+})
+
+t.test('a timeline has no text for no data, because Grafana ignores it', async (t) => {
+  for (const { type, title, fieldConfig } of panels)
+    if (type === 'state-timeline') t.equal(fieldConfig.defaults.noValue, undefined, title)
+})
+
+t.test('objectives say that they are of all instances where one is picked', async (t) => {
+  for (const { title, targets, fieldConfig } of panels) {
+    const { noValue, mappings } = fieldConfig.defaults
+    if (!targets.every(({ expr }) => expr.includes('job:'))) continue
+    if (targets[0]?.instant) {
+      t.match(targets[0].expr, /\nor 0 \* .* \+ 2$/, title)
+      const result = { text: 'all instances only', color: 'text' }
+      t.strictSame(mappings, [{ type: 'range', options: { from: 2, to: 2, result } }], title)
+    } else t.match(noValue, /one instance is picked/, title)
+  }
+})
+
+t.test('a stack is of what occurred, without lines: that of a zero would cover all', async (t) => {
+  const stacks = graphs.filter(({ fieldConfig }) => fieldConfig.defaults.custom?.stacking?.mode === 'normal')
+  t.not(stacks.length, 0)
+  for (const { title, targets, fieldConfig } of stacks) {
+    for (const { expr } of targets) t.match(expr, /\) > 0$/, title)
+    t.match(fieldConfig.defaults.custom, { lineWidth: 0, fillOpacity: 80 }, title)
+    t.ok(fieldConfig.defaults.noValue, `${title} says what no data means`)
+  }
+})
+
+t.test('status codes have the color of their class, and errors are never green', async (t) => {
+  const shades = (fixedColor: string) => ({ mode: 'shades', fixedColor })
+  const colors = ({ fieldConfig }: Graphics) =>
+    fieldConfig.overrides.flatMap(({ matcher, properties }) =>
+      properties.flatMap(({ id, value }) => (id === 'color' ? [[matcher.options, value]] : [])),
+    )
+  t.strictSame(colors(panelOf('HTTP Status Codes')), [
+    ['/^2/', shades('green')],
+    ['/^3/', shades('blue')],
+    ['/^4/', shades('yellow')],
+    ['/^5/', shades('red')],
+  ])
+  t.strictSame(colors(panelOf('Operations')), [['/ (full|error)$/', shades('red')]])
+  for (const [title, color] of [
+    ['Errors by Route', 'red'],
+    ['Rejected Requests', 'orange'],
+    ['Failed Requests', 'orange'],
+    ['Slow Requests', 'orange'],
+  ] as const)
+    t.strictSame(panelOf(title).fieldConfig.defaults.color, shades(color), title)
+})
+
+t.test('a limit is a dashed line without a fill, and the share of it is a figure', async (t) => {
+  t.match(panelOf('Bytes').fieldConfig.overrides, [
+    {
+      matcher: { id: 'byRegexp', options: '/^limit/' },
+      properties: [
+        { id: 'custom.lineStyle', value: { fill: 'dash' } },
+        { id: 'custom.fillOpacity', value: 0 },
+        { id: 'color', value: { mode: 'fixed', fixedColor: 'red' } },
+      ],
+    },
+  ])
+  t.match(targetOf('Store Used').expr, /storage_bytes\{.*\} \/ storage_bytes_limit\{/)
+})
+
+t.test('axes suit what is usual', async (t) => {
+  t.match(panelOf('Requests in Flight').fieldConfig.defaults.custom, { axisSoftMax: 5 })
+  t.equal(panelOf('Uptime').fieldConfig.defaults.unit, 'dthms')
+})
+
+t.test('an engine that is not there says so', async (t) => {
+  for (const { title, fieldConfig } of panels)
+    if (title.startsWith('Engine')) t.match(fieldConfig.defaults.noValue, /over a network$/, title)
+})
+
+t.test('alerts have a line, a legend and no pager, and none is green', async (t) => {
+  const { options, fieldConfig } = panelOf('Alerts over Time')
+  t.match(options, { perPage: 0, legend: { showLegend: true } })
+  t.match(fieldConfig.defaults, {
+    color: { mode: 'fixed' },
+    mappings: [
+      { options: { from: 0, to: 0, result: { color: 'green' } } },
+      { options: { from: 1, to: 1, result: { text: 'pending', color: 'orange' } } },
+      { options: { from: 2, to: 2, result: { text: 'firing', color: 'red' } } },
+    ],
+  })
+  t.match(
+    targetOf('Alerts over Time').expr,
+    /\nor on \(\) label_replace\(vector\(0\), "alertname", "no alerts", "", ""\)$/,
+  )
+})
+
+/** The panel that a link leads to, by its title. */
+function target(url: string): string | undefined {
+  const { pathname, searchParams } = new URL(url.replaceAll(/\$\{\w+\}&/g, ''), 'http://localhost')
+  const files: Record<string, string> = {
+    '/d/storage-api': JSON_FILE,
+    '/d/storage-api-runbooks': RUNBOOKS_FILE,
+  }
+  const { panels } = JSON.parse(readFileSync(files[pathname] ?? '', 'utf8')) as Pick<DashboardJson, 'panels'>
+  const all = panels.flatMap((panel) => [panel, ...(panel.type === 'row' ? panel.panels : [])])
+  return all.find(({ id }) => `panel-${id}` === searchParams.get('viewPanel'))?.title
+}
+
+t.test('every panel leads to a graph or to a runbook', async (t) => {
+  for (const { title, links = [] } of panels) {
+    t.equal(links.length, 1, title)
+    for (const { title: label, url = '' } of links) {
+      t.equal(target(url), label, `${title}: ${url}`)
+      t.not(label, title, `${title} leads to itself`)
+      if (!url.startsWith('/d/storage-api-runbooks?'))
+        t.match(url, /\?\$\{__all_variables\}&\$\{__url_time_range\}&/, `${title} keeps variables and range`)
+    }
+  }
+  t.match(dashboard.links, [{ title: 'Runbooks', url: /^\/d\/storage-api-runbooks\?/ }])
+})
+
+t.test('every alert leads to its runbook', async (t) => {
+  const { groups } = parse(readFileSync('compose/prometheus/alerts.yml', 'utf8'))
+  const names: string[] = groups.flatMap(({ rules }: { rules: { alert: string }[] }) =>
+    rules.map(({ alert }) => alert),
+  )
+  for (const name of new Set(names)) {
+    const { overrides } = panelOf('Alerts over Time').fieldConfig
+    const [override] = overrides.filter(({ matcher }) => matcher.options === `/^${name} /`)
+    const [link] = (override?.properties.find(({ id }) => id === 'links')?.value ?? []) as { url: string }[]
+    t.equal(link && target(link.url), name)
+  }
+})
+
+t.test('runbooks are texts that lead to each other', async (t) => {
+  const { uid, panels } = JSON.parse(readFileSync(RUNBOOKS_FILE, 'utf8'))
+  t.equal(uid, 'storage-api-runbooks')
+  for (const { type, title, options } of panels) {
+    t.equal(type, 'text')
+    t.equal(options.mode, 'markdown')
+    t.notMatch(options.content, /\]\([^/]/, `${title} leads out of Grafana`)
+    for (const [, url = ''] of options.content.matchAll(/\]\(([^)]*)\)/g))
+      t.ok(target(url), `${title}: ${url}`)
+    t.notMatch(options.content, /\$\{?(datasource|job|instance|__\w+)\b/, `${title} has no variable`)
+  }
+})
+
+t.test('Grafana asks nothing of the outside, and finds every folder of its provisioning', async (t) => {
+  const ini = readFileSync('compose/grafana/grafana.ini', 'utf8')
+  const sections = Object.fromEntries(
+    ini.split(/^\[/m).map((section) => [section.slice(0, section.indexOf(']')), section]),
+  )
+  t.match(sections.plugins, /^public_key_retrieval_disabled = true$/m)
+  t.match(sections.security, /^disable_gravatar = true$/m)
+  t.match(sections.analytics, /^reporting_enabled = false\ncheck_for_updates = false$/m)
+  for (const folder of ['alerting', 'dashboards', 'datasources', 'plugins']) {
+    const names = readdirSync(`compose/grafana/provisioning/${folder}`)
+    t.equal(names.length, 1, folder)
+    for (const name of names) {
+      const file = `compose/grafana/provisioning/${folder}/${name}`
+      t.equal(parse(readFileSync(file, 'utf8')).apiVersion, 1, file)
+    }
+  }
+})
+
+t.test('people are led to the dashboard by its own address, where its name is right', async (t) => {
+  for (const file of [
+    'README.md',
+    'scripts/generate_traffic.sh',
+    'docs/kubernetes.md',
+    'docs/runbooks/README.md',
+  ]) {
+    const text = readFileSync(file, 'utf8')
+    t.match(text, /(:3000|GRAFANA_PORT:-3000\})\/d\/storage-api/, file)
+    t.notMatch(text, /http:\/\/\S+(:3000|GRAFANA_PORT:-3000\})(?!\/d\/storage-api)/, file)
+  }
+})
+
+t.test(
+  'the picture tells which dashboard it shows, and the pages tell whether that is this one',
+  async (t) => {
+    const hash = (file: string) => createHash('sha256').update(readFileSync(file)).digest('hex')
+    const shown = Object.fromEntries(
+      readFileSync('docs/dashboard.sha256', 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => line.split('  ').reverse()),
+    )
+    t.equal(
+      shown['docs/dashboard.png'],
+      hash('docs/dashboard.png'),
+      'docs/dashboard.sha256 is of this picture',
+    )
+    const isEarlier = shown[JSON_FILE] !== hash(JSON_FILE)
+    if (isEarlier) t.comment('docs/dashboard.png shows an earlier version of the dashboard')
+    for (const file of ['README.md', 'docs/500s.md']) {
+      const page = readFileSync(file, 'utf8').replace(/\s+/g, ' ')
+      t.match(page, /!\[[^\]]+\]\((docs\/)?dashboard\.png\)/, file)
+      t.equal(page.includes('The picture shows an earlier version of the dashboard.'), isEarlier, file)
+    }
+  },
+)
+
+t.test('the picture is quick to load, and as wide as the page that it shows', async (t) => {
+  const png = readFileSync('docs/dashboard.png')
+  t.ok(png.length < 400_000, `${png.length} bytes`)
+  t.equal(png.readUInt32BE(16), 1440, 'pixels')
 })

@@ -379,7 +379,11 @@ t.test('each alert says how bad it is, what is wrong, what to do, and where to l
     t.ok(annotations.summary, `${alert} has a summary`)
     t.equal(annotations.runbook_url, `docs/runbooks/${alert}.md`)
     t.ok(existsSync(annotations.runbook_url as string), `${annotations.runbook_url} exists`)
-    t.match(annotations.dashboard_url, /^http:\/\/localhost:3000\/d\/storage-api/, alert)
+    const [, from] =
+      /^http:\/\/localhost:3000\/d\/storage-api\?from=now-(\w+)&to=now(&|$)/.exec(
+        annotations.dashboard_url as string,
+      ) ?? []
+    t.equal(from, labels.long ?? '1h', `${alert}: as far back as the alert looks`)
   }
 })
 

@@ -31,14 +31,20 @@ t.test('what Grafana reads is what it reads in Compose, byte for byte, at the sa
     'grafana.ini',
     'provisioning/datasources/prometheus.yaml',
     'provisioning/dashboards/storage-api.yaml',
+    'provisioning/alerting/none.yaml',
+    'provisioning/plugins/none.yaml',
     'dashboards/storage-api.json',
+    'dashboards/storage-api-runbooks.json',
   ]
   t.strictSame(Object.keys(GRAFANA), paths, 'paths')
   for (const path of paths) t.equal(GRAFANA[path], read('compose/grafana', path), path)
-  const dashboard = stacks.map((stack) => stack.get('ConfigMap', 'grafana-dashboards')?.data)
+  const dashboards = stacks.map((stack) => stack.get('ConfigMap', 'grafana-dashboards')?.data)
   t.strictSame(
-    dashboard,
-    stacks.map(() => ({ 'storage-api.json': GRAFANA['dashboards/storage-api.json'] })),
+    dashboards,
+    stacks.map(() => ({
+      'storage-api.json': GRAFANA['dashboards/storage-api.json'],
+      'storage-api-runbooks.json': GRAFANA['dashboards/storage-api-runbooks.json'],
+    })),
   )
 })
 
