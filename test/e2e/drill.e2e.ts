@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { outputOf } from '../process.ts'
+import { colorOf, dashboard, isOfEngine, type Panel, panels, promql } from './dashboard.ts'
 import { compose, published, startStack } from './docker.ts'
 import { eventually, query, queryExemplars, type Sample } from './prometheus.ts'
 import { requireTool } from './require-tool.ts'
@@ -101,28 +102,17 @@ t.test('the queries of the runbook name the cause, a minute later', { timeout: 1
 })
 
 t.test('each query of the dashboard returns data', async (t) => {
-  const dashboard = JSON.parse(readFileSync('compose/grafana/dashboards/storage-api.json', 'utf8'))
-  const values: Record<string, string> = { $job: '.*', $instance: '.*', $__rate_interval: '1m' }
-  interface Query {
-    expr?: string
-  }
-  const queries: [string, Query[]][] = [
-    ...dashboard.panels.map(({ title, targets = [] }: { title: string; targets?: Query[] }) => [
-      title,
-      targets,
-    ]),
-    ...dashboard.annotations.list.map(({ name, target }: { name: string; target: Query }) => [
-      name,
-      [target],
-    ]),
+  const queries: [string, { expr: string }[]][] = [
+    // Those of an engine over a network are asked in valkey.e2e.ts.
+    ...panels
+      .filter((panel) => !isOfEngine(panel))
+      .map(({ title, targets }): [string, { expr: string }[]] => [title, targets]),
+    ...dashboard.annotations.list.map(({ name, target }): [string, { expr: string }[]] => [name, [target]]),
   ]
   for (const [title, targets] of queries) {
-    // Those of an engine over a network are asked in valkey.e2e.ts.
-    if (title.startsWith('Engine')) continue
-    for (const { expr = '' } of targets) {
-      const promql = expr.replace(/\$\w+/g, (variable) => values[variable] as string)
-      const samples = await eventually(() => query(prometheus, promql), isThere)
-      t.ok(isThere(samples), `${title}: ${promql}`)
+    for (const { expr } of targets) {
+      const samples = await eventually(() => query(prometheus, promql(expr)), isThere)
+      t.ok(isThere(samples), `${title}: ${expr}`)
       t.notOk(
         samples.some(({ value }) => value[1] === 'NaN'),
         'no NaN',
@@ -132,7 +122,7 @@ t.test('each query of the dashboard returns data', async (t) => {
   for (const { name, definition } of dashboard.templating.list) {
     if (definition === undefined) continue
     const [, selector = '', label = ''] = /^label_values\((.*), (\w+)\)$/.exec(definition) ?? []
-    const samples = await query(prometheus, selector.replace('$job', '.*'))
+    const samples = await query(prometheus, promql(selector))
     t.ok(samples[0]?.metric[label], `variable ${name}: ${definition}`)
   }
 })
@@ -203,3 +193,36 @@ t.test('the drill ends with the command that has no FAULTS', async (t) => {
   const over = 'storage_api_faults{job="storage_api"} == 0'
   t.ok(isThere(await eventually(() => query(prometheus, over), isThere)))
 })
+
+t.test(
+  'with the service stopped the dashboard says so in red, and shows nothing in green',
+  { timeout: 240_000 },
+  async (t) => {
+    const figure = (title: string) => panels.find((panel) => panel.title === title) as Panel
+    const shown = (title: string) => query(prometheus, promql(figure(title).targets[0]?.expr ?? ''))
+    const color = (title: string, [sample]: Sample[]) =>
+      colorOf(figure(title), sample && Number(sample.value[1]))
+    const well = await shown('Instances Up')
+    t.match(well, [{ metric: { up: '1', expected: '1' } }])
+    t.equal(color('Instances Up', well), 'green')
+
+    await compose(['stop', 'storage_api'])
+    const down = await eventually(
+      () => shown('Instances Up'),
+      ([sample]) => sample?.metric.up === '0',
+    )
+    t.match(down, [{ metric: { up: '0', expected: '1' } }])
+    t.equal(color('Instances Up', down), 'red')
+    const paged = 'ALERTS{alertname="StorageApiDown",alertstate="firing"}'
+    t.ok(isThere(await eventually(() => query(prometheus, paged), isThere, 120)))
+    t.equal(color('Alerts', await shown('Alerts')), 'red')
+    for (const title of ['Drill', 'p99', 'Rate', 'Error Share', 'Store Used']) {
+      const samples = await eventually(
+        () => shown(title),
+        (samples) => !isThere(samples),
+      )
+      t.strictSame(samples, [], title)
+      t.match(color(title, samples), /^(text|gray)$/, title)
+    }
+  },
+)

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { guard } from '../process.ts'
+import { isOfEngine, panels, promql } from './dashboard.ts'
 import { compose, docker, published, startStack } from './docker.ts'
 import { eventually, query } from './prometheus.ts'
 import { requireTool } from './require-tool.ts'
@@ -56,26 +57,17 @@ t.test('the server asks for the password, and forgets nothing for want of memory
 
 t.test('the queries of the dashboard about the engine return data', async (t) => {
   const prometheus = await published('prometheus', 9090)
-  const dashboard = JSON.parse(readFileSync('compose/grafana/dashboards/storage-api.json', 'utf8'))
-  const values: Record<string, string> = { $job: '.*', $instance: '.*', $__rate_interval: '1m' }
-  interface Panel {
-    title: string
-    targets?: { expr: string }[]
-  }
-  const queries = dashboard.panels.flatMap(({ title, targets = [] }: Panel) =>
-    title.startsWith('Engine') ? targets.map(({ expr }) => expr) : [],
-  )
+  const queries = panels.filter(isOfEngine).flatMap(({ targets }) => targets.map(({ expr }) => promql(expr)))
   t.not(queries.length, 0)
   for (const expr of queries) {
-    const promql = expr.replace(/\$\w+/g, (variable: string) => values[variable])
     const samples = await eventually(
       async () => {
         await put('measured', 'x')
-        return query(prometheus, promql)
+        return query(prometheus, expr)
       },
       (samples) => samples.length > 0,
     )
-    t.not(samples.length, 0, promql)
+    t.not(samples.length, 0, expr)
   }
 })
 
