@@ -130,6 +130,8 @@ const targetOf = (title: string) => panelOf(title)?.targets[0] as Json<Query>
 const figures = panels.filter((panel) => panel.type === 'stat')
 const graphs = panels.filter((panel) => panel.type === 'timeseries')
 
+const skip = lacking('promtool')
+
 /** The names of the page's metrics, and whether they only grow: what `rate` is for. */
 async function pageMetrics(t: Test): Promise<Map<string, boolean>> {
   // An engine over a network, which need not be there, has metrics that the memory has not.
@@ -297,7 +299,7 @@ t.test('every query is PromQL, to its grammar', async (t) => {
   for (const { of, expr } of queries) t.strictSame(nodes(expr, '⚠'), [], `${of}: ${expr}`)
 })
 
-t.test('every query is PromQL, to promtool', { skip: lacking('promtool') }, async (t) => {
+t.test('every query is PromQL, to promtool', { skip }, async (t) => {
   const rules = queries.map(({ expr }, i) => ({ record: `dashboard:query:${i}`, expr: promql(expr) }))
   const directory = t.testdir({
     'rules.json': JSON.stringify({ groups: [{ name: 'dashboard', rules }] }),
@@ -412,6 +414,50 @@ t.test('the first figure is whether the service is up, and is never empty', asyn
     { value: null, color: 'red' },
     { value: 1, color: 'green' },
   ])
+})
+
+t.test('figures tell what is up, what fires, and what is of all instances', { skip }, async (t) => {
+  const SERIES = {
+    'up{job="storage_api",instance="a"}': 1,
+    'up{job="storage_api",instance="b"}': 0,
+    'up{job="prometheus",instance="c"}': 1,
+    'job:http_requests_failed:ratio_rate30d{job="storage_api"}': 0.0005,
+    'ALERTS{alertname="StorageApiErrorBudgetBurn",alertstate="firing",job="storage_api",severity="page"}': 1,
+  }
+  const test = (
+    series: Record<string, number>,
+    instance: string,
+    shown: Record<string, [string, number]>,
+  ) => ({
+    input_series: Object.entries(series).map(([series, value]) => ({ series, values: `${value}x9` })),
+    promql_expr_test: Object.entries(shown).map(([title, [labels, value]]) => ({
+      expr: targetOf(title).expr.replaceAll('$job', '.*').replaceAll('$instance', instance),
+      eval_time: '5m',
+      exp_samples: [{ labels, value }],
+    })),
+  })
+  const tests = [
+    test(SERIES, '.*', {
+      'Instances Up': ['{up="1", expected="2"}', 0.5],
+      'Error Budget': ['{}', 0.5],
+      Alerts: ['{}', 1],
+      'Alerts over Time': ['{alertname="StorageApiErrorBudgetBurn", severity="page"}', 2],
+    }),
+    test(SERIES, 'a', {
+      'Instances Up': ['{up="1", expected="1"}', 1],
+      'Error Budget': ['{}', 2],
+      Alerts: ['{}', 1],
+    }),
+    test(SERIES, 'b', { 'Instances Up': ['{up="0", expected="1"}', 0] }),
+    test({ 'up{job="prometheus"}': 1 }, '.*', {
+      'Instances Up': ['{up="0", expected="0"}', 0],
+      Alerts: ['{}', 0],
+      'Alerts over Time': ['{alertname="no alerts"}', 0],
+    }),
+  ]
+  const directory = t.testdir({ 'tests.json': JSON.stringify({ tests }) })
+  const promtool = await run(['promtool', 'test', 'rules', join(directory, 'tests.json')])
+  t.equal(promtool.status, 0, promtool.stdout + promtool.stderr)
 })
 
 t.test('a figure without data is of a neutral color, and says why', async (t) => {
