@@ -41,12 +41,12 @@ const quantile = (q: number) => `histogram_quantile(${q}, ${durations}) >= 0`
 const ratio = (objective: Objective, window: string) =>
   select(`job:http_requests_${objective}:ratio_rate${window}`)
 const budgetLeft = (objective: Objective) => `1 - ${ratio(objective, '30d')} / ${OBJECTIVES[objective]}`
-/** Alerts of one instance, and of all together, which have no instance. */
+/** Alerts of the picked instances, and alerts about all instances together, which have no such label. */
 const alerts = (state: string) =>
   `max by (alertname, severity) (ALERTS{job=~"$job", instance=~"$instance|", alertname=~"StorageApi.+", alertstate="${state}"})`
-/** Whether instances answer scrapes. Every job has this metric, and `All` is of the service alone. */
+/** Whether each instance answers scrapes. Other jobs have this metric too, which "All" would include. */
 const up = select('up', 'job="storage_api"')
-/** One series with a value and labels, where the query before it returns nothing. */
+/** Adds one series with a value and labels if the query before it returns nothing. */
 const otherwise = (value: number, labels: Record<string, string>) => {
   const labeled = Object.entries(labels).reduce(
     (vector, [name, text]) => `label_replace(${vector}, "${name}", "${text}", "", "")`,
@@ -102,7 +102,7 @@ const mapping = (from: number, to: number | null, text: string, color: string): 
   options: { from, to, result: { text, color } },
 })
 
-/** The first color is of what is neither well nor unwell: no data above all. */
+/** The first color is neutral, because a figure without data has it. */
 const judged = (...limits: Limit[]) => thresholds('text', [0, 'green'], ...limits)
 
 const inShades = (fixedColor: string) => ({ mode: sdk.FieldColorModeId.Shades, fixedColor })
@@ -127,7 +127,7 @@ function graph(title: string, unit: string, description: string, ...queries: Que
     .tooltip(TOOLTIP)
 }
 
-/** Without lines: that of a zero would lie on top of all others, in its color. */
+/** Without lines, because the line of a zero would lie on top of the whole stack. */
 function stack(title: string, unit: string, description: string, ...queries: Query[]) {
   const stacking = part({ mode: common.StackingMode.Normal, group: 'A' })
   return graph(title, unit, description, ...queries)
@@ -150,10 +150,10 @@ function figure(title: string, unit: string, description: string, ...queries: Qu
     .thresholds(thresholds('text'))
 }
 
-/** More than any budget: it stands for a budget that exists, while one instance is picked. */
+/** No budget is above 1. So this value means that there is a budget, but one instance is picked. */
 const NOT_OF_ONE = 2
 
-/** A budget is between -1 / objective, where every request has failed, and 1. */
+/** Red begins at -1 / objective, because no budget is lower: not even where every request has failed. */
 const budgetFigure = (title: string, objective: Objective, description: string) =>
   figure(title, 'percentunit', `${description} ${ALL_INSTANCES}`, [
     `min(${budgetLeft(objective)})
@@ -191,7 +191,7 @@ const gauge = (metric: string, name?: string): Query => [
   name === undefined ? '{{instance}}' : `${name}, {{instance}}`,
 ]
 
-/** The states of alerts, 0 to 2. Each alert leads to its runbook. */
+/** The states of alerts over time: 0 is none, 1 is pending, 2 is firing. Each alert leads to its runbook. */
 function timeline(title: string, description: string, states: Query) {
   const builder = panel(new statetimeline.PanelBuilder(), title, 'none', description, [query(states)])
     .mappings([
@@ -199,7 +199,7 @@ function timeline(title: string, description: string, states: Query) {
       mapping(1, 1, 'pending', 'orange'),
       mapping(2, 2, 'firing', 'red'),
     ])
-    // Otherwise the legend is of thresholds, and not of these states.
+    // With thresholds for colors the legend would have these, and not the states.
     .colorScheme(part({ mode: sdk.FieldColorModeId.Fixed }))
     .legend(LEGEND)
     .tooltip(TOOLTIP)
@@ -207,12 +207,12 @@ function timeline(title: string, description: string, states: Query) {
     const value = [{ title: `Runbook ${name}`, url: runbookUrl(name) }]
     builder.overrideByRegexp(`/^${name} /`, [{ id: 'links', value }])
   }
-  // All on one page, without a pager. The SDK wants 1 at least.
+  // 0 is one page without a pager. The SDK's builder accepts only 1 and more.
   Object.assign(builder.build().options, { perPage: 0 })
   return builder
 }
 
-/** A limit is no amount: a dashed line without a fill. */
+/** A limit is a dashed line without a fill, because it is not an amount. */
 const LIMIT_LINE = [
   { id: 'custom.lineStyle', value: { fill: 'dash', dash: [10, 10] } },
   { id: 'custom.fillOpacity', value: 0 },
@@ -264,7 +264,7 @@ const LEADS_TO: Record<string, string> = {
 const dashboard = new sdk.DashboardBuilder('Storage API')
 const panels: sdk.Panel[] = []
 let [id, y] = [1, 0]
-/** The row that is being filled, if it is collapsed: it holds its panels, and is one line high. */
+/** The row that is being filled, if it is collapsed. It contains its panels, and takes one line of the grid. */
 let collapsed: sdk.RowPanel | undefined
 
 function heading(title: string, isCollapsed = false): void {
@@ -302,7 +302,7 @@ place(
   figure(
     'Instances Up',
     'percentunit',
-    `How many instances answer Prometheus, of those that it knows. Look for red: some do not, or there is none.`,
+    `How many instances answer Prometheus, of those that it knows. Look for red: one does not answer, or there is none.`,
     [
       `sum(${up}) / count(${up})
 * on () group_left (up) count_values("up", sum(${up}))
