@@ -57,7 +57,10 @@ export function limit(t: Pick<Test, 'ok' | 'comment'>, limitMs: number, what: st
         const ownMs = endedMs - begunMs - stalledMs
         if (ownMs >= limitMs) tooLate.push(`${ownMs} ms, without ${stalledMs} ms of waiting for the machine`)
       }
-      t.ok(tooLate.length <= lateShare * count, `${what}: ${tooLate.length} of ${count} late; ${tooLate[0]}`)
+      t.ok(
+        tooLate.length <= lateShare * count,
+        [`${what}: ${tooLate.length} of ${count} late`, ...tooLate.slice(0, 1)].join(', '),
+      )
     },
   }
 }
