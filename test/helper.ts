@@ -56,11 +56,12 @@ export function refusal(answer: string): [string | undefined, string | undefined
   return [head.split('\r\n')[0], body && JSON.parse(body).error]
 }
 
-/** A page of `/metrics`, as series and values: `{'http_requests_in_flight': 0, ...}`. */
+/** A page of `/metrics` without its exemplars, as series and values: `{'http_requests_in_flight': 0, ...}`. */
 export function parsePage(page: string): Record<string, number> {
   const lines = page.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
   return Object.fromEntries(
-    lines.map((line) => {
+    lines.map((sample) => {
+      const line = sample.replace(/ # \{.*/, '')
       const space = line.lastIndexOf(' ')
       return [line.slice(0, space), Number(line.slice(space + 1))]
     }),

@@ -93,8 +93,10 @@ t.test('the page is OpenMetrics for a client that prefers it, as HEAD and GET', 
 
 t.test('both formats have the same value of every series', async (t) => {
   const app = build(t)
+  app.get('/failed', (_request, reply) => reply.code(500).send())
   const port = await listen(app)
   for (const method of ['PUT', 'GET', 'PROPFIND']) await send({ port, path: '/api/buckets/a', method })
+  await send({ port, path: '/failed' })
   const families = await app.registry.getMetricsAsJSON()
   const [text, openMetrics] = [TEXT, OPENMETRICS].map((format) =>
     Object.entries(parsePage(writePage(families, format))).map(([series, value]) => [
