@@ -156,7 +156,7 @@ export async function receive(
     if (await options.accept()) {
       if (request.destroyed) throw new ClientGoneError()
       // A small body comes with its head, so all of it is here by now.
-      if (request.complete) body.append(request.read() ?? NO_BYTES)
+      if (request.complete) readBuffered(request, (chunk) => body.append(chunk))
       else await read(request, (chunk) => body.append(chunk))
       upload = body.finish()
     }
@@ -167,6 +167,11 @@ export async function receive(
       request.resume()
     }
   }
+}
+
+/** Passes on a body that is here. One `read()` of Node.js 26 returns one chunk, and not all that there are. */
+function readBuffered(request: IncomingMessage, onChunk: (chunk: Buffer) => void): void {
+  for (let chunk = request.read(); chunk !== null; chunk = request.read()) onChunk(chunk)
 }
 
 /** Passes on a body piece by piece, until its end or the first exception. */
