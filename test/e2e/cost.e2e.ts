@@ -7,14 +7,15 @@ import { outputOf } from '../process.ts'
  */
 const LIMITS = { 'GET 100 B': 1.75, 'PUT 100 B': 2.1 }
 
-const BENCH = [
+/** One workload in each run, because V8 optimizes for the requests that it has seen before. */
+const bench = (workload: string) => [
   ...['npm', 'run', 'bench', '--', '--processes', '3', '--rounds', '5'],
-  ...['--contenders', 'storage-api,bare Fastify', '--workloads', Object.keys(LIMITS).join()],
+  ...['--contenders', 'storage-api,bare Fastify', '--workloads', workload],
 ]
 
 t.test('a request costs no more of the processor than it did, by what it costs bare Fastify', async (t) => {
-  const printed = await outputOf(BENCH)
   for (const [workload, limit] of Object.entries(LIMITS)) {
+    const printed = await outputOf(bench(workload))
     const table = printed.slice(printed.indexOf(`| ${workload} |`))
     const [, , , , ratio] = /\| bare Fastify .*/.exec(table)?.[0].split(' | ') ?? []
     t.ok(Number(ratio) < limit, `${workload}: ${ratio} times bare Fastify, at most ${limit}`)
