@@ -191,7 +191,7 @@ const gauge = (metric: string, name?: string): Query => [
   name === undefined ? '{{instance}}' : `${name}, {{instance}}`,
 ]
 
-/** The states of alerts over time: 0 is none, 1 is pending, 2 is firing. Each alert leads to its runbook. */
+/** The states of alerts over time: 0 means no alert, 1 pending, 2 firing. Each alert leads to its runbook. */
 function timeline(title: string, description: string, states: Query) {
   const builder = panel(new statetimeline.PanelBuilder(), title, 'none', description, [query(states)])
     .mappings([
@@ -302,7 +302,7 @@ place(
   figure(
     'Instances Up',
     'percentunit',
-    `How many instances answer Prometheus, of those that it knows. Look for red: one does not answer, or there is none.`,
+    `How many instances answer Prometheus, of those that it knows. Look for red: an instance does not answer, or Prometheus knows no instance.`,
     [
       `sum(${up}) / count(${up})
 * on () group_left (up) count_values("up", sum(${up}))

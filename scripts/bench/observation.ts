@@ -1,4 +1,4 @@
-/** What an observation of the histogram costs, and what its exemplar does. */
+/** Measures the cost of an observation of the histogram, and of its exemplar. */
 import { DurationHistogram, SLOW_SECONDS } from '../../src/metrics/duration-histogram.ts'
 
 const TIMES = 1e7

@@ -26,7 +26,7 @@ if (service === undefined) throw new Error('the service did not start')
 const { child, port } = service
 const agent = new Agent({ keepAlive: true, maxSockets: 8 })
 
-/** The formats, and what asks for them. */
+/** The formats, each with the `Accept` that asks for it. */
 const FORMATS = { text: {}, OpenMetrics: { accept: 'application/openmetrics-text' } }
 
 /** Sends a request, and returns how many bytes the answer's body has. */

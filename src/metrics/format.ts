@@ -9,7 +9,7 @@ export const OPENMETRICS = 'application/openmetrics-text; version=1.0.0; charset
 /** Scrapers send 250 characters at most. 16 KiB would take 6 ms to parse. */
 const MAX_ACCEPT_LENGTH = 1024
 
-/** How Prometheus 3 wants names escaped that are not `[a-zA-Z_:][a-zA-Z0-9_:]*`. There are none here. */
+/** How Prometheus 3 wants names escaped that are not `[a-zA-Z_:][a-zA-Z0-9_:]*`. Every name here is. */
 const ESCAPING = /;\s*escaping=[^;,]*/gi
 
 /**
