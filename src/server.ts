@@ -1,4 +1,4 @@
-import './tick-object.ts'
+import './http/tick-object.ts'
 import { lookup } from 'node:dns/promises'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -2,7 +2,7 @@
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
-import * as errors from '../src/errors.ts'
+import * as errors from '../src/http/errors.ts'
 import { BUCKETS_SECONDS } from '../src/metrics/duration-histogram.ts'
 import { configSchema } from '../src/plugins/config.ts'
 import { LINGER_MS, MAX_WAITING } from '../src/plugins/connections.ts'
@@ -15,10 +15,10 @@ import {
   MAX_TTL_SECONDS,
   putSchema,
 } from '../src/routes/buckets.schema.ts'
-import { MAX_PACKED_BYTES, OWN_BUFFER, RECORD } from '../src/store/memory.ts'
-import { OPERATIONS } from '../src/store/redis.ts'
-import { LIMIT_MS } from '../src/store/redis-lanes.ts'
-import { MAX_COUNT, MAX_SCANS } from '../src/store/redis-listing.ts'
+import { MAX_PACKED_BYTES, OWN_BUFFER, RECORD } from '../src/store/memory/memory.ts'
+import { LIMIT_MS } from '../src/store/redis/lanes.ts'
+import { MAX_COUNT, MAX_SCANS } from '../src/store/redis/listing.ts'
+import { OPERATIONS } from '../src/store/redis/redis.ts'
 import { build, scrape } from './helper.ts'
 
 const read = (file: string) => readFileSync(file, 'utf8')
@@ -113,7 +113,7 @@ t.test('docs/api.md has every error that a client can get, and no other', async 
 })
 
 t.test('docs/engines.md has every trouble that /readyz tells of', async (t) => {
-  const troubles = [...read('src/store/redis-health.ts').matchAll(/'storage engine (.*)'/g)].map(
+  const troubles = [...read('src/store/redis/health.ts').matchAll(/'storage engine (.*)'/g)].map(
     ([, text = '']) => text,
   )
   t.strictSame(

@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
-import { Deadlines } from '../src/store/deadlines.ts'
+import { Deadlines } from '../src/store/redis/deadlines.ts'
 import { until } from './helper.ts'
 import { freePorts, lacking, outputOf, start, stop, temporaryDirectory } from './process.ts'
 

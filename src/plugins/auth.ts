@@ -2,7 +2,7 @@ import bearerAuth from '@fastify/bearer-auth'
 import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { failure, unauthorized } from '../errors.ts'
+import { failure, unauthorized } from '../http/errors.ts'
 
 const UNAUTHORIZED = failure('The bearer token is missing or wrong', {
   'WWW-Authenticate': Type.Literal('Bearer'),

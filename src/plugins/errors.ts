@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
-import { ClientGoneError, ErrorBody, HttpError } from '../errors.ts'
+import { ClientGoneError, ErrorBody, HttpError } from '../http/errors.ts'
 import { RefusalLog } from '../http/refusal-log.ts'
 import { traceContext } from '../http/trace-context.ts'
 

@@ -1,8 +1,8 @@
 import { Counter, Gauge } from '@prometheus-io/client'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { InjectedFaultError } from '../errors.ts'
-import type { Fault } from '../faults.ts'
+import { InjectedFaultError } from '../http/errors.ts'
+import type { Fault } from '../http/faults.ts'
 
 /** What an answer keeps of its headers when a fault takes its place. */
 const KEPT_HEADERS = new Set(['x-request-id', 'connection'])

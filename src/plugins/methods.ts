@@ -1,7 +1,7 @@
 import { METHODS } from 'node:http'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { methodNotAllowed, notFound } from '../errors.ts'
+import { methodNotAllowed, notFound } from '../http/errors.ts'
 import { ASTERISK } from './protocol.ts'
 
 declare module 'fastify' {

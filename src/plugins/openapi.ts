@@ -2,7 +2,7 @@ import swagger, { type SwaggerTransform, type SwaggerTransformObject } from '@fa
 import type { TObject } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifySchema } from 'fastify'
 import fp from 'fastify-plugin'
-import { failure } from '../errors.ts'
+import { failure } from '../http/errors.ts'
 
 const DESCRIPTION = `Stores binary objects under ids.
 

@@ -1,7 +1,7 @@
 import { getHeapStatistics } from 'node:v8'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { overloaded } from '../errors.ts'
+import { overloaded } from '../http/errors.ts'
 
 export interface OverloadOptions {
   /** How long requests may wait, however many of them come, in milliseconds: CoDel's TARGET. */

@@ -2,7 +2,7 @@ import { Counter, Gauge, Histogram } from '@prometheus-io/client'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { CountedStore } from '../store/counted.ts'
-import { MemoryStore } from '../store/memory.ts'
+import { MemoryStore } from '../store/memory/memory.ts'
 import type { Store, StoreStats } from '../store/store.ts'
 
 /** Upper bounds in seconds: an engine nearby, the latency objective, and what has gone wrong. */
@@ -19,7 +19,7 @@ async function openStore({ config, log, registry }: FastifyInstance): Promise<St
   const { STORAGE: storage, STORAGE_KEY_PREFIX: keyPrefix } = config
   const { MAX_STORE_BYTES: limitBytes, MAX_OBJECT_BYTES: maxObjectBytes } = config
   if (storage.engine === 'memory') return new MemoryStore({ limitBytes })
-  const { OPERATIONS, RedisStore } = await import('../store/redis.ts')
+  const { OPERATIONS, RedisStore } = await import('../store/redis/redis.ts')
   const histogram = (name: string, help: string) => {
     const buckets = ENGINE_BUCKETS_SECONDS
     const metric = new Histogram({ name, help, labelNames: ['operation'], buckets, registers: [registry] })

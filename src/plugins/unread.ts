@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { UNREAD } from '../one-write-response.ts'
+import { UNREAD } from '../http/one-write-response.ts'
 
 /** The most bytes of answers that wait for slow clients, over all connections. The largest is a page of a listing, 1 MB. */
 export const MAX_UNREAD_BYTES = 32 * 2 ** 20

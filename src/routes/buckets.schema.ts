@@ -1,7 +1,7 @@
 /** What OpenAPI says of the storage routes, and what Fastify reads their queries and types their handlers by. */
 import { type TSchema, Type } from '@sinclair/typebox'
-import { failure } from '../errors.ts'
-import { integer, text } from '../parameters.ts'
+import { failure } from '../http/errors.ts'
+import { integer, text } from '../http/parameters.ts'
 
 /** The longest id, in bytes of UTF-8. */
 export const MAX_ID_BYTES = 512

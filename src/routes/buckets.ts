@@ -11,11 +11,11 @@ import {
   preconditionFailed,
   rangeNotSatisfiable,
   storeFull,
-} from '../errors.ts'
-import { failing, type Preconditions, readPreconditions } from '../preconditions.ts'
-import { type ByteRange, readRange } from '../range.ts'
+} from '../http/errors.ts'
+import { failing, type Preconditions, readPreconditions } from '../http/preconditions.ts'
+import { type ByteRange, readRange } from '../http/range.ts'
+import { receive } from '../http/upload.ts'
 import { type MaybePromise, NO_RANGE, type ObjectDescription } from '../store/store.ts'
-import { receive } from '../upload.ts'
 import { deleteSchema, getSchema, headSchema, listSchema, MAX_ID_BYTES, putSchema } from './buckets.schema.ts'
 
 /** Whatever was stored, no browser runs it, guesses at its type, or keeps it without asking. */

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
-import { failure, notReady, shuttingDown } from '../errors.ts'
+import { failure, notReady, shuttingDown } from '../http/errors.ts'
 
 const tags = ['operations']
 const ok = Type.Object({ status: Type.Literal('ok') }, { description: 'Passed' })

@@ -1,4 +1,4 @@
-import type { Preconditions } from '../preconditions.ts'
+import type { Preconditions } from '../http/preconditions.ts'
 import type {
   DeleteOutcome,
   ListOptions,

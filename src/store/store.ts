@@ -1,5 +1,5 @@
-import type { Preconditions } from '../preconditions.ts'
-import type { ByteRange } from '../range.ts'
+import type { Preconditions } from '../http/preconditions.ts'
+import type { ByteRange } from '../http/range.ts'
 
 /** A value that is there at once where the engine is in this process, and a promise where it is not. */
 export type MaybePromise<T> = T | Promise<T>

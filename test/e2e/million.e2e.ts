@@ -1,5 +1,5 @@
 import t from 'tap'
-import { IdMap } from '../../src/store/id-map.ts'
+import { IdMap } from '../../src/store/memory/id-map.ts'
 import { outputOf } from '../process.ts'
 
 /** By how much each may delay the event loop, in milliseconds, beyond what the machine does by itself. */

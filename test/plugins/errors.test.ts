@@ -1,6 +1,6 @@
 import t from 'tap'
-import * as errors from '../../src/errors.ts'
-import { HttpError } from '../../src/errors.ts'
+import * as errors from '../../src/http/errors.ts'
+import { HttpError } from '../../src/http/errors.ts'
 import { build } from '../helper.ts'
 
 t.test('a failure is 500 and says nothing of its cause, which is logged', async (t) => {

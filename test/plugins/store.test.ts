@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import type { RedisStoreOptions } from '../../src/store/redis.ts'
+import type { RedisStoreOptions } from '../../src/store/redis/redis.ts'
 import type { StoreStats } from '../../src/store/store.ts'
 import { build, scrape } from '../helper.ts'
 

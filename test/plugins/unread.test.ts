@@ -1,7 +1,7 @@
 import { EventEmitter, once } from 'node:events'
 import { connect, Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { UNREAD } from '../../src/one-write-response.ts'
+import { UNREAD } from '../../src/http/one-write-response.ts'
 import { build, listen, send, until } from '../helper.ts'
 
 /** A client that asks many times and never reads: the kernel holds some megabytes of answers, and the service the next one. */

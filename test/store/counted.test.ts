@@ -1,7 +1,7 @@
 import t from 'tap'
-import type { Preconditions } from '../../src/preconditions.ts'
+import type { Preconditions } from '../../src/http/preconditions.ts'
 import { CountedStore } from '../../src/store/counted.ts'
-import { MemoryStore } from '../../src/store/memory.ts'
+import { MemoryStore } from '../../src/store/memory/memory.ts'
 import type { Store } from '../../src/store/store.ts'
 
 /** An engine that answers later, as one over a network does. */

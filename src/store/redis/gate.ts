@@ -1,4 +1,4 @@
-import { overloaded } from '../errors.ts'
+import { overloaded } from '../../http/errors.ts'
 
 /** How long a transfer waits for its turn, in milliseconds. A client that has sent 16 MiB already loses less by waiting than by a 503. */
 const WAIT_MS = 4000

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { Deadlines, TimeLimitError } from '../../src/store/deadlines.ts'
-import { within } from '../limits.ts'
+import { Deadlines, TimeLimitError } from '../../../src/store/redis/deadlines.ts'
+import { within } from '../../limits.ts'
 
 t.test('what comes in time comes, what fails fails, and what does not come is given up', async (t) => {
   const deadlines = new Deadlines()

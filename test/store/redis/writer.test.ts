@@ -1,14 +1,14 @@
 /** How objects are written, and what is left when that fails. */
 import { mock } from 'node:test'
 import t from 'tap'
-import { Deadlines } from '../../src/store/deadlines.ts'
-import type { Arguments, ConnectionOptions } from '../../src/store/redis-connection.ts'
-import { Lanes, type Transfer } from '../../src/store/redis-lanes.ts'
-import { MOVE } from '../../src/store/redis-scripts.ts'
-import { RedisWriter, STAGING } from '../../src/store/redis-writer.ts'
-import type { NewObject } from '../../src/store/store.ts'
-import { type App, build, scrape, until } from '../helper.ts'
-import { hasRedis, startCluster, startRedis, waitForEngine } from '../redis.ts'
+import type { Arguments, ConnectionOptions } from '../../../src/store/redis/connection.ts'
+import { Deadlines } from '../../../src/store/redis/deadlines.ts'
+import { Lanes, type Transfer } from '../../../src/store/redis/lanes.ts'
+import { MOVE } from '../../../src/store/redis/scripts.ts'
+import { RedisWriter, STAGING } from '../../../src/store/redis/writer.ts'
+import type { NewObject } from '../../../src/store/store.ts'
+import { type App, build, scrape, until } from '../../helper.ts'
+import { hasRedis, startCluster, startRedis, waitForEngine } from '../../redis.ts'
 
 const KIB = 1024
 const MIB = 2 ** 20

@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { Agent } from 'node:http'
 import { type AddressInfo, createServer } from 'node:net'
 import t, { type Test } from 'tap'
-import { type App, build, listen, scrape, send, until } from '../helper.ts'
-import { limit, within } from '../limits.ts'
-import { certificates, hasRedis, messages, type Server, startCluster, waitForEngine } from '../redis.ts'
+import { type App, build, listen, scrape, send, until } from '../../helper.ts'
+import { limit, within } from '../../limits.ts'
+import { certificates, hasRedis, messages, type Server, startCluster, waitForEngine } from '../../redis.ts'
 
 type Lines = Record<string, unknown>[]
 

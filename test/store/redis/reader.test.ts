@@ -1,13 +1,13 @@
 /** How much of an object is read, and how. */
 import t, { type Test } from 'tap'
-import { overloaded } from '../../src/errors.ts'
-import { Gate } from '../../src/store/gate.ts'
-import type { Lanes, Transfer } from '../../src/store/redis-lanes.ts'
-import { formatHead, HEAD_BYTES } from '../../src/store/redis-object.ts'
-import { RedisReader } from '../../src/store/redis-reader.ts'
-import { type App, build, until } from '../helper.ts'
-import { startLink } from '../link.ts'
-import { hasRedis, startRedis, waitForEngine } from '../redis.ts'
+import { overloaded } from '../../../src/http/errors.ts'
+import { Gate } from '../../../src/store/redis/gate.ts'
+import type { Lanes, Transfer } from '../../../src/store/redis/lanes.ts'
+import { formatHead, HEAD_BYTES } from '../../../src/store/redis/object.ts'
+import { RedisReader } from '../../../src/store/redis/reader.ts'
+import { type App, build, until } from '../../helper.ts'
+import { startLink } from '../../link.ts'
+import { hasRedis, startRedis, waitForEngine } from '../../redis.ts'
 
 const KIB = 1024
 const MIB = 2 ** 20

@@ -1,11 +1,11 @@
-import { overloaded } from '../errors.ts'
-import type { ByteRange } from '../range.ts'
+import { overloaded } from '../../http/errors.ts'
+import type { ByteRange } from '../../http/range.ts'
+import type { ObjectDescription, Select, StoredObject } from '../store.ts'
+import type { Arguments } from './connection.ts'
 import type { Gate } from './gate.ts'
-import type { Arguments } from './redis-connection.ts'
-import { type Lanes, type Span, waitIn } from './redis-lanes.ts'
-import { HEAD_BYTES, parseHead } from './redis-object.ts'
-import { forEachPart, PART_BYTES } from './redis-parts.ts'
-import type { ObjectDescription, Select, StoredObject } from './store.ts'
+import { type Lanes, type Span, waitIn } from './lanes.ts'
+import { HEAD_BYTES, parseHead } from './object.ts'
+import { forEachPart, PART_BYTES } from './parts.ts'
 
 /** The largest object that counts as small, in bytes. The first command reads so many bytes of any object. */
 export const SMALL_BYTES = 8 * 1024

@@ -1,9 +1,9 @@
 import { mock } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
-import { MemoryStore } from '../../src/store/memory.ts'
-import { stopClock } from '../helper.ts'
-import { outputOf } from '../process.ts'
+import { MemoryStore } from '../../../src/store/memory/memory.ts'
+import { stopClock } from '../../helper.ts'
+import { outputOf } from '../../process.ts'
 
 /** Puts as the service does: the payload is reserved first. */
 function put(store: MemoryStore, id: string, size: number, fill = id) {
@@ -162,7 +162,7 @@ t.test("ids and bookkeeping have a limit of their own, V8's heap, and give it ba
 
 t.test('a process with a small heap fills up with small objects and goes on', async (t) => {
   const script = `
-    import { MemoryStore } from './src/store/memory.ts'
+    import { MemoryStore } from './src/store/memory/memory.ts'
     const store = new MemoryStore({ limitBytes: 2 ** 40 })
     let stored = 0
     const put = (id) => store.put(id, { bytes: Buffer.allocUnsafeSlow(0), etag: '"' + id + '"' })

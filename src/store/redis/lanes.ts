@@ -1,6 +1,4 @@
 import { ClientOfflineError } from '@redis/client'
-import { type Deadlines, type Progress, TimeLimitError } from './deadlines.ts'
-import { Gate } from './gate.ts'
 import {
   type Arguments,
   type Connection,
@@ -8,7 +6,9 @@ import {
   connect,
   errorCode,
   type Primary,
-} from './redis-connection.ts'
+} from './connection.ts'
+import { type Deadlines, type Progress, TimeLimitError } from './deadlines.ts'
+import { Gate } from './gate.ts'
 
 /** How long a connection may bring no answer to a command, in milliseconds. */
 export const LIMIT_MS = 800

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto'
-import type { NewObject, ObjectDescription } from './store.ts'
+import type { NewObject, ObjectDescription } from '../store.ts'
 
 /** The lengths of an entity tag, of a number and of a write's name, in bytes. */
 const ETAG_BYTES = 24

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import t from 'tap'
-import { IdMap } from '../../src/store/id-map.ts'
+import { IdMap } from '../../../src/store/memory/id-map.ts'
 
 /** The two of each pair have the same hash. */
 const COLLISIONS = ['costarring', 'liquid', 'declinate', 'macallums', 'altarage', 'zinke']

@@ -1,7 +1,12 @@
 /** Which connection a command goes over, and what is made of connections that do not answer. */
 import t, { type Test } from 'tap'
-import { type Deadlines, TimeLimitError } from '../../src/store/deadlines.ts'
-import type { Arguments, Connection, ConnectionOptions, Primary } from '../../src/store/redis-connection.ts'
+import type {
+  Arguments,
+  Connection,
+  ConnectionOptions,
+  Primary,
+} from '../../../src/store/redis/connection.ts'
+import { type Deadlines, TimeLimitError } from '../../../src/store/redis/deadlines.ts'
 
 const MIB = 2 ** 20
 
@@ -32,17 +37,17 @@ class FakeConnection implements Connection {
 /** Lanes over connections of the test: checks, small, two to read and two to write. */
 async function open(t: Test) {
   const connections: FakeConnection[] = []
-  const original = await import('../../src/store/redis-connection.ts')
+  const original = await import('../../../src/store/redis/connection.ts')
   const connect = () => {
     const connection = new FakeConnection()
     connections.push(connection)
     return connection
   }
-  const { Lanes } = await t.mockImport<typeof import('../../src/store/redis-lanes.ts')>(
-    '../../src/store/redis-lanes.ts',
+  const { Lanes } = await t.mockImport<typeof import('../../../src/store/redis/lanes.ts')>(
+    '../../../src/store/redis/lanes.ts',
     {
-      '../../src/store/redis-connection.ts': { ...original, connect },
-      '../../src/store/deadlines.ts': { TimeLimitError },
+      '../../../src/store/redis/connection.ts': { ...original, connect },
+      '../../../src/store/redis/deadlines.ts': { TimeLimitError },
     },
   )
   const rejections: ((error: Error) => void)[] = []

@@ -1,6 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import t from 'tap'
-import { PackedRows, type RowOwner } from '../../src/store/packed-rows.ts'
+import { PackedRows, type RowOwner } from '../../../src/store/memory/packed-rows.ts'
 
 const SIZES = [0, 1, 15, 16, 17, 100, 112, 113]
 

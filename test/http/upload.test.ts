@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import t from 'tap'
-import { receive } from '../src/upload.ts'
+import { receive } from '../../src/http/upload.ts'
 
 const MiB = 2 ** 20
 

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
-import type { Preconditions } from '../preconditions.ts'
-import { HEAD_BYTES } from './redis-object.ts'
+import type { Preconditions } from '../../http/preconditions.ts'
+import { HEAD_BYTES } from './object.ts'
 
 /** A Lua script, and the hash under which the server keeps it. */
 export interface Script {
@@ -15,7 +15,7 @@ const LOST = 'TRYAGAIN the object was staged for too long'
 
 /**
  * The beginning of PUT, MOVE and DELETE. It reads the entity tag of the object that exists at the time ARGV[1] (Unix time in
- * milliseconds). Then it evaluates the preconditions, as `failing` in src/preconditions.ts does. ARGV[2] and ARGV[3] are the
+ * milliseconds). Then it evaluates the preconditions, as `failing` in src/http/preconditions.ts does. ARGV[2] and ARGV[3] are the
  * numbers of entity tags of If-Match and If-None-Match, or -1 if the field is absent. The tags follow.
  */
 const BEGIN = `

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
-import type { Primary } from './redis-connection.ts'
-import { STAGING } from './redis-writer.ts'
+import type { Primary } from './connection.ts'
+import { STAGING } from './writer.ts'
 
 /** The most that one page takes: so many SCANs, each of so many keys, which takes a server some 2 ms. */
 export const MAX_SCANS = 20

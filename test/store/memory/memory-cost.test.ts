@@ -1,5 +1,5 @@
 import t from 'tap'
-import { outputOf } from '../process.ts'
+import { outputOf } from '../../process.ts'
 
 t.jobs = 2
 

@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import t from 'tap'
-import { OneWriteResponse } from '../src/one-write-response.ts'
-import { send } from './helper.ts'
+import { OneWriteResponse } from '../../src/http/one-write-response.ts'
+import { send } from '../helper.ts'
 
 const SMALL = Buffer.from(Array.from({ length: 1024 }, (_, i) => i))
 const LARGE = Buffer.concat([SMALL, SMALL])

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ClientOfflineError, DisconnectsClientError, SocketTimeoutError } from '@redis/client'
 import type { FastifyBaseLogger } from 'fastify'
+import { errorCode, isRefusal, isUntrusted } from './connection.ts'
 import { TimeLimitError } from './deadlines.ts'
-import { errorCode, isRefusal, isUntrusted } from './redis-connection.ts'
-import type { Lanes } from './redis-lanes.ts'
+import type { Lanes } from './lanes.ts'
 
 /** How long from one check to the next, in milliseconds. */
 const INTERVAL_MS = 500

@@ -1,7 +1,7 @@
 import { mock } from 'node:test'
 import t, { type Test } from 'tap'
-import { overloaded } from '../../src/errors.ts'
-import { Gate } from '../../src/store/gate.ts'
+import { overloaded } from '../../../src/http/errors.ts'
+import { Gate } from '../../../src/store/redis/gate.ts'
 
 /** Lets a test move the time of `setTimeout` forward. */
 function stopTimers(t: Test) {

@@ -1,6 +1,6 @@
 import { createClient, createCluster, RESP_TYPES } from '@redis/client'
 import slots from '@redis/client/dist/lib/utils/calculate-slot.js'
-import type { Address, RemoteEngine } from './storage-url.ts'
+import type { Address, RemoteEngine } from '../storage-url.ts'
 
 /** How long a connection may take, with its TLS and its greeting, or be silent; in milliseconds. */
 const CONNECT_MS = 1000

@@ -1,17 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { engineUnavailable, HttpError } from '../errors.ts'
-import { failing, type Preconditions } from '../preconditions.ts'
-import { Deadlines } from './deadlines.ts'
-import { Gate } from './gate.ts'
-import { errorCode } from './redis-connection.ts'
-import { Health } from './redis-health.ts'
-import { Lanes, type Span } from './redis-lanes.ts'
-import { listKeys } from './redis-listing.ts'
-import { parseHead } from './redis-object.ts'
-import { RedisReader, readHead, SMALL_BYTES } from './redis-reader.ts'
-import { DELETE, preconditionArguments } from './redis-scripts.ts'
-import { evaluate, RedisWriter } from './redis-writer.ts'
-import type { RemoteEngine } from './storage-url.ts'
+import { engineUnavailable, HttpError } from '../../http/errors.ts'
+import { failing, type Preconditions } from '../../http/preconditions.ts'
+import type { RemoteEngine } from '../storage-url.ts'
 import {
   type DeleteOutcome,
   type ListedObject,
@@ -25,7 +15,17 @@ import {
   type Store,
   type StoredObject,
   type StoreStats,
-} from './store.ts'
+} from '../store.ts'
+import { errorCode } from './connection.ts'
+import { Deadlines } from './deadlines.ts'
+import { Gate } from './gate.ts'
+import { Health } from './health.ts'
+import { Lanes, type Span } from './lanes.ts'
+import { listKeys } from './listing.ts'
+import { parseHead } from './object.ts'
+import { RedisReader, readHead, SMALL_BYTES } from './reader.ts'
+import { DELETE, preconditionArguments } from './scripts.ts'
+import { evaluate, RedisWriter } from './writer.ts'
 
 /** How long the start waits for the engine, in milliseconds. The service starts without it, too. */
 const START_MS = 500

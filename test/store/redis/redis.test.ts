@@ -1,10 +1,10 @@
 import { Agent } from 'node:http'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
-import { type App, build, listen, scrape, send, until } from '../helper.ts'
-import { limit, within } from '../limits.ts'
-import { freePorts } from '../process.ts'
-import { certificates, hasRedis, messages, startRedis, tlsArguments, waitForEngine } from '../redis.ts'
+import { type App, build, listen, scrape, send, until } from '../../helper.ts'
+import { limit, within } from '../../limits.ts'
+import { freePorts } from '../../process.ts'
+import { certificates, hasRedis, messages, startRedis, tlsArguments, waitForEngine } from '../../redis.ts'
 
 t.jobs = 1
 

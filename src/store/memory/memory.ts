@@ -1,8 +1,6 @@
 import { getHeapStatistics } from 'node:v8'
 import sortedBTree from 'sorted-btree'
-import { failing, type Preconditions } from '../preconditions.ts'
-import { IdMap } from './id-map.ts'
-import { PackedRows, type RowOwner } from './packed-rows.ts'
+import { failing, type Preconditions } from '../../http/preconditions.ts'
 import {
   type DeleteOutcome,
   type ListedObject,
@@ -16,7 +14,9 @@ import {
   type Store,
   type StoredObject,
   type StoreStats,
-} from './store.ts'
+} from '../store.ts'
+import { IdMap } from './id-map.ts'
+import { PackedRows, type RowOwner } from './packed-rows.ts'
 
 /** Memory in bytes, and the part of it that lies in V8's heap. */
 interface Cost {
