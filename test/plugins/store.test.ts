@@ -12,7 +12,7 @@ async function buildRemote(t: Test, engine: { trouble?: string; stats(): Promise
   }
   const { default: plugin } = await t.mockImport<typeof import('../../src/plugins/store.ts')>(
     '../../src/plugins/store.ts',
-    { '../../src/store/redis.ts': { OPERATIONS: ['get', 'put'], RedisStore: { open } } },
+    { '../../src/store/redis/redis.ts': { OPERATIONS: ['get', 'put'], RedisStore: { open } } },
   )
   const { buildApp } = await t.mockImport<typeof import('../../src/app.ts')>('../../src/app.ts', {
     '../../src/plugins/store.ts': { default: plugin },
