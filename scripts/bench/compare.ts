@@ -12,7 +12,7 @@ import {
   ownMicroseconds,
   start,
 } from './process.ts'
-import type { WorkloadName } from './workloads.ts'
+import { WORKLOADS, type Workload, type WorkloadName } from './workloads.ts'
 
 /** What one contender did in one round. */
 export interface Round extends Load {
@@ -20,11 +20,14 @@ export interface Round extends Load {
   readonly cpuMicroseconds: number
 }
 
-/** So long V8 compiles the service's code, and a request costs half as much again. */
+/**
+ * How long a process is loaded before it is measured. V8 compiles the service's code meanwhile, and a request costs half as
+ * much again.
+ */
 export const WARM_UP_SECONDS = 5
 
-/** So long a process that is warm is loaded with another workload before it is measured. */
-const NEXT_WARM_UP_SECONDS = 0.7
+/** The same where the process has been warmed up with another workload of the same kind: with PUT, or without. */
+const NEXT_WARM_UP_SECONDS = 0.5
 
 export interface CompareOptions {
   readonly contenders: Record<string, Contender>
@@ -137,7 +140,7 @@ export async function compare(options: CompareOptions): Promise<Map<WorkloadName
   )
   for (let i = 1; i <= options.processes; i++) {
     const all: Running[] = []
-    const warm = new Set<Running>()
+    const warm = new Set<string>()
     try {
       for (const [name, contender] of Object.entries(options.contenders)) {
         const running = await run(name, contender)
@@ -148,8 +151,9 @@ export async function compare(options: CompareOptions): Promise<Map<WorkloadName
         const able = all.filter(({ contender }) => canDo(contender, workload))
         for (const running of able) {
           await load(running, workload, 'fill')
-          await load(running, workload, warm.has(running) ? NEXT_WARM_UP_SECONDS : WARM_UP_SECONDS)
-          warm.add(running)
+          const code = `${running.name}, ${(WORKLOADS[workload] as Workload).put ? 'PUT' : 'GET'}`
+          await load(running, workload, warm.has(code) ? NEXT_WARM_UP_SECONDS : WARM_UP_SECONDS)
+          warm.add(code)
         }
         await addRounds(comparison, able, workload, options)
       }

@@ -52,7 +52,7 @@ const compared: CompareOptions = {
   contenders: all,
   workloads: Object.keys(pick(WORKLOADS, options.workloads)) as WorkloadName[],
   processes: Number(options.processes ?? (options.thorough ? 5 : 3)),
-  rounds: Number(options.rounds ?? (options.thorough ? 9 : 5)),
+  rounds: Number(options.rounds ?? (options.thorough ? 9 : 4)),
   seconds: Number(options.seconds),
 }
 const comparisons = await compare(compared)
