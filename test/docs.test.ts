@@ -143,14 +143,30 @@ t.test('limits and figures are those of the code', async (t) => {
       `${thousands(MAX_WAITING)} wait over all connections`,
     ],
     [
-      'docs/decisions.md',
-      `${RECORD.bytes} bytes each and ${OWN_BUFFER.bytes} more above ${MAX_PACKED_BYTES / KiB} KiB`,
-      `bounded by the ${settings.REQUEST_TIMEOUT_SECONDS.default} s that a request`,
-      `a client that stalls is cut after ${settings.STALL_TIMEOUT_SECONDS.default} s`,
-      `the socket lingers for ${LINGER_MS / 1000} s`,
-      `${BUCKETS_SECONDS.length + 3} lines a series`,
+      'docs/decisions/0002-stream-request-bodies.md',
+      `within the ${settings.REQUEST_TIMEOUT_SECONDS.default} s that a request may take`,
+      `the socket stays open for ${LINGER_MS / 1000} s`,
+    ],
+    [
+      'docs/decisions/0006-bound-what-a-client-can-hold.md',
+      `bounded to ${MAX_UNREAD_BYTES / MiB} MiB`,
+      `A client that stalls is cut after ${settings.STALL_TIMEOUT_SECONDS.default} s`,
+    ],
+    [
+      'docs/decisions/0016-measure-routes-not-what-clients-invent.md',
+      `${BUCKETS_SECONDS.length + 3} lines per series`,
+    ],
+    [
+      'docs/decisions/0024-count-all-memory-of-an-object.md',
+      `${RECORD.bytes} bytes per object, and ${OWN_BUFFER.bytes} more above ${MAX_PACKED_BYTES / KiB} KiB`,
+    ],
+    [
+      'docs/decisions/0032-time-limits-and-checks-of-the-engine.md',
       `**The time limit is ${LIMIT_MS / 1000} s without an answer**`,
-      `${MAX_SCANS} SCANs at most**, which grow to ${thousands(MAX_COUNT)} keys`,
+    ],
+    [
+      'docs/decisions/0034-list-and-count-by-the-servers-own-commands.md',
+      `${MAX_SCANS} SCANs**, which grow to ${thousands(MAX_COUNT)} keys`,
     ],
     ['docs/engines.md', `${MAX_SCANS} SCANs at most, of up to ${thousands(MAX_COUNT)} keys`],
     ['docs/runbooks/StorageApiEngineSlow.md', `After ${LIMIT_MS} ms without an answer requests are 503`],
