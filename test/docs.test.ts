@@ -168,7 +168,7 @@ t.test('limits and figures are those of the code', async (t) => {
       'docs/decisions/0034-list-and-count-by-the-servers-own-commands.md',
       `${MAX_SCANS} SCANs**, which grow to ${thousands(MAX_COUNT)} keys`,
     ],
-    ['docs/engines.md', `${MAX_SCANS} SCANs at most, of up to ${thousands(MAX_COUNT)} keys`],
+    ['docs/engines.md', `at most ${MAX_SCANS} SCANs of up to ${thousands(MAX_COUNT)} keys`],
     ['docs/runbooks/StorageApiEngineSlow.md', `After ${LIMIT_MS} ms without an answer requests are 503`],
     [
       'docs/runbooks/StorageApiRequestsRejected.md',
