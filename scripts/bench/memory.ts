@@ -70,7 +70,7 @@ for (const name of CASES) {
   }
 }
 const table = [
-  '| objects | beyond the payload, B | grown : storage_bytes | emptied : start | collected : start | longest delay, ms | 99 % below | longest pause | emptying: longest delay |',
+  '| objects | beyond the payload, B | grown : storage_bytes | emptied : start | collected : start | filling: longest delay, ms | filling: 99 % of delays below, ms | filling: longest pause, ms | emptying: longest delay, ms |',
   '|---|---|---|---|---|---|---|---|---|',
   ...rows,
 ].join('\n')

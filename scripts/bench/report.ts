@@ -15,7 +15,7 @@ const percent = (share: number) => `${(100 * share).toFixed(0)} %`
 
 /** A table of medians; the ratios are the first contender's to each of the others. */
 export function table(workload: WorkloadName, { rounds }: Comparison): string {
-  const [first = []] = Object.values(rounds)
+  const [[mine, first] = ['', []]] = Object.entries(rounds)
   const rows = Object.entries(rounds).map(([name, its]) => {
     const figure = (of: Figure | 'p50Ms' | 'p99Ms', digits: number) =>
       median(its.map((round) => round[of])).toFixed(digits)
@@ -30,7 +30,7 @@ export function table(workload: WorkloadName, { rounds }: Comparison): string {
     return `| ${name} | ${columns.join(' | ')} |`
   })
   return [
-    `| ${workload} | requests/s | ours : its | CPU, us | ours : its | p50, ms | p99, ms |`,
+    `| ${workload} | requests per second | ${mine} : this | CPU per request, µs | ${mine} : this | p50, ms | p99, ms |`,
     '|---|---|---|---|---|---|---|',
     ...rows,
   ].join('\n')
@@ -39,10 +39,10 @@ export function table(workload: WorkloadName, { rounds }: Comparison): string {
 /** A table for each figure: the first contender's ratio to each of the others, by workload. */
 export function ratios(comparisons: Comparisons): string[] {
   const names = new Set([...comparisons.values()].flatMap(({ rounds }) => Object.keys(rounds)))
-  const [, ...others] = names
+  const [mine, ...others] = names
   const titles: Record<Figure, string> = {
-    cpuMicroseconds: 'processor time',
-    requestsPerSecond: 'requests a second',
+    cpuMicroseconds: 'CPU per request',
+    requestsPerSecond: 'requests per second',
   }
   return (Object.keys(titles) as Figure[]).map((figure) => {
     const rows = [...comparisons].map(([workload, { rounds }]) => {
@@ -51,7 +51,7 @@ export function ratios(comparisons: Comparisons): string[] {
       return `| ${workload} | ${cells.join(' | ')} |`
     })
     return [
-      `| ${titles[figure]}, ours : | ${others.join(' | ')} |`,
+      `| ${titles[figure]}, ${mine} : | ${others.join(' | ')} |`,
       `|---|${'---|'.repeat(others.length)}`,
       ...rows,
     ].join('\n')

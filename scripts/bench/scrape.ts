@@ -109,7 +109,7 @@ try {
   )
   const tables = [
     [
-      '| a scrape | bytes | event loop p50, ms | p99, ms | client p50, ms | p99, ms | CPU, ms |',
+      '| a scrape | bytes | event loop busy: p50, ms | p99, ms | client waits: p50, ms | p99, ms | CPU, ms |',
       '|---|---|---|---|---|---|---|',
       ...rows,
     ].join('\n'),
