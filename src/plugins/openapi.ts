@@ -53,6 +53,7 @@ function describeAnswers(response: unknown): Record<string, object> {
 /** Describes a HEAD, which Fastify may have made from a GET: it has its own name and no bodies. */
 function describeHead({ operation, summary }: FastifySchema, answers: Record<string, object>) {
   return {
+    tags: ['headers'],
     operationId: `${operation}`.replace(/^[a-z]+/, 'head'),
     summary: `${summary}: headers only`,
     response: Object.fromEntries(
@@ -115,8 +116,9 @@ const plugin: FastifyPluginAsync = async (app) => {
       },
       servers: [{ url: '/' }],
       tags: [
-        { name: 'buckets', description: 'Objects' },
-        { name: 'operations', description: 'Probes, metrics and this document' },
+        { name: 'buckets', description: 'Store, read, list and delete objects' },
+        { name: 'operations', description: 'Metrics, health and this document' },
+        { name: 'headers', description: 'HEAD: the headers of a GET, without its body' },
       ],
       components:
         TOKENS.length === 0 ? {} : { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },

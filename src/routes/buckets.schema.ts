@@ -20,8 +20,7 @@ const params = Type.Object({
     description: `1 to ${MAX_ID_BYTES} bytes of UTF-8, percent-encoded. No control characters, not \`.\` or \`..\``,
     minLength: 1,
     maxLength: MAX_ID_BYTES,
-    pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$',
-    not: { enum: ['.', '..'] },
+    pattern: '^(?!\\.\\.?$)[^\\u0000-\\u001f\\u007f-\\u009f]*$',
   }),
 })
 

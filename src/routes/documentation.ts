@@ -2,23 +2,25 @@ import { createReadStream, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 
+const CSS = 'text/css; charset=utf-8'
 const JAVASCRIPT = 'text/javascript; charset=utf-8'
 const HTML = 'text/html; charset=utf-8'
 
 /** The files of Swagger UI that the page loads, and their media types. */
-const FILES = {
-  'swagger-ui.css': 'text/css; charset=utf-8',
+const SWAGGER_FILES = {
+  'swagger-ui.css': CSS,
   'swagger-ui-bundle.js': JAVASCRIPT,
-  'favicon-32x32.png': 'image/png',
 }
 
 const PAGE = `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Storage API</title>
-<link rel="icon" href="/docs/static/favicon-32x32.png">
+<link rel="icon" href="/docs/static/icon.svg">
 <link rel="stylesheet" href="/docs/static/swagger-ui.css">
+<link rel="stylesheet" href="/docs/static/page.css">
 </head>
 <body>
 <div id="swagger-ui"></div>
@@ -28,9 +30,50 @@ const PAGE = `<!doctype html>
 </html>
 `
 
-/** A file, because the page runs no inline script. Swagger UI links the document that it shows. */
-const SCRIPT = `SwaggerUIBundle({ dom_id: '#swagger-ui', url: '/openapi.json', deepLinking: true })
+/**
+ * A file, because the page runs no inline script. The HEADs are in a group that is closed, unless the
+ * address leads to one of them. The colors follow those of the system.
+ */
+const SCRIPT = `const ui = SwaggerUIBundle({
+  dom_id: '#swagger-ui',
+  url: '/openapi.json',
+  deepLinking: true,
+  onComplete() {
+    if (!location.hash.startsWith('#/headers')) ui.layoutActions.show(['operations-tag', 'headers'], false)
+  },
+})
+const dark = matchMedia('(prefers-color-scheme: dark)')
+const follow = () => document.documentElement.classList.toggle('dark-mode', dark.matches)
+dark.addEventListener('change', follow)
+follow()
 `
+
+/** The icon and the colors of the project. Lists that have one entry, or none, are hidden: servers and links. */
+const STYLE = `:root { --accent: #0f766e }
+:root.dark-mode { --accent: #5eead4 }
+body { margin: 0; border-top: 6px solid var(--accent) }
+#swagger-ui .info { margin: 24px 0 }
+#swagger-ui .info :is(.title, a, code) { color: var(--accent) }
+#swagger-ui .info .title::before { content: url(icon.svg); display: inline-block; width: 36px; margin-right: 12px }
+#swagger-ui .scheme-container { margin: 0; padding: 0 0 16px; background: none; box-shadow: none }
+#swagger-ui .schemes-server-container { visibility: hidden }
+#swagger-ui :is(.scheme-container:not(:has(.auth-wrapper)), .response-col_links) { display: none }
+`
+
+const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
+<path fill="#0f766e" d="M4 8h24l-3 20a9 3 0 0 1-18 0z"/><ellipse fill="#5eead4" cx="16" cy="8" rx="12" ry="4"/>
+</svg>
+`
+
+/** The other files that the page loads, and their media types. */
+const OWN_FILES = {
+  'page.js': [JAVASCRIPT, SCRIPT],
+  'page.css': [CSS, STYLE],
+  'icon.svg': ['image/svg+xml', ICON],
+}
+
+/** A browser asks again for the files after an hour, because a release may have changed them. */
+const CACHING = { 'cache-control': 'max-age=3600' }
 
 /** The page loads files from this service alone. Swagger UI styles its elements. */
 const PAGE_HEADERS = {
@@ -54,15 +97,19 @@ const documentSchema = {
 /** For people, so OpenAPI does not have them. */
 const schema = { hide: true }
 
-/** Serves the files of Swagger UI. A file that is missing stops the start. */
+/** Serves the files that the page loads. A missing file of Swagger UI stops the start. */
 function serveFiles(app: FastifyInstance): void {
   const { resolve } = createRequire(import.meta.url)
-  for (const [name, type] of Object.entries(FILES)) {
+  for (const [name, type] of Object.entries(SWAGGER_FILES)) {
     const path = resolve(`@fastify/swagger-ui/static/${name}`)
-    const headers = { 'content-type': type, 'content-length': statSync(path).size }
+    const headers = { ...CACHING, 'content-type': type, 'content-length': statSync(path).size }
     app.get(`/docs/static/${name}`, { schema }, (_request, reply) =>
       reply.headers(headers).send(createReadStream(path)),
     )
+  }
+  for (const [name, [type, text]] of Object.entries(OWN_FILES)) {
+    const headers = { ...CACHING, 'content-type': type }
+    app.get(`/docs/static/${name}`, { schema }, (_request, reply) => reply.headers(headers).send(text))
   }
 }
 
@@ -76,9 +123,6 @@ const documentation: FastifyPluginAsync = async (app) => {
   )
   for (const url of ['/docs', '/docs/'])
     app.get(url, { schema }, (_request, reply) => reply.headers(PAGE_HEADERS).send(PAGE))
-  app.get('/docs/static/page.js', { schema }, (_request, reply) =>
-    reply.header('content-type', JAVASCRIPT).send(SCRIPT),
-  )
   serveFiles(app)
 }
 

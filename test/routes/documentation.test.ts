@@ -364,25 +364,53 @@ t.test('under /docs there is the page with its files, and nothing else', async (
   }
 })
 
-t.test('the page of the document shows every operation, and asks nobody else for anything', async (t) => {
-  const missing = lacking('chromium')
-  if (missing) return t.comment(`skipped: ${missing}`)
+t.test('a browser keeps the files of the page for an hour', async (t) => {
+  const app = build(t)
+  for (const [, url = ''] of (await app.inject('/docs')).body.matchAll(/(?:href|src)="([^"]*)"/g))
+    t.equal((await app.inject(url)).headers['cache-control'], 'max-age=3600', url)
+})
+
+/** The page in a browser: its elements, after its scripts have run. */
+const browse = (url: string) =>
+  outputOf([
+    ...['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--virtual-time-budget=15000'],
+    ...['--dump-dom', url],
+  ])
+
+/** The operations that the page shows, in their order: `get /livez`. */
+const shown = (page: string) =>
+  [...page.matchAll(/opblock-summary-method">(\w+)<.*?data-path="([^"]*)"/g)].map(
+    ([, method, path]) => `${method?.toLowerCase()} ${path}`,
+  )
+
+t.test('the page of the document has a browser', { skip: lacking('chromium') }, async (t) => {
   const app = build(t)
   const url = `http://127.0.0.1:${await listen(app)}/docs`
-  const args = [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--virtual-time-budget=15000',
-    '--dump-dom',
-    url,
-  ]
-  const page = await outputOf(['chromium', ...args])
-  const shown = [...page.matchAll(/opblock-summary-method">(\w+)<.*?data-path="([^"]*)"/g)]
-  t.strictSame(
-    shown.map(([, method, path]) => `${method?.toLowerCase()} ${path}`).sort(),
-    Object.keys(operationsOf(await read(app))).sort(),
-  )
-  t.match(page, /<a [^>]*href="[^"]*\/openapi\.json"/, 'a link to the document')
-  t.match((await app.inject('/docs')).headers, { 'content-security-policy': /^default-src 'none'; / })
+  const page = await browse(url)
+  const operations = Object.keys(operationsOf(await read(app)))
+
+  t.test('it has the name and the icon of the project, and no logo of a framework', async (t) => {
+    t.match(page, /<title>Storage API<\/title>/)
+    t.match(page, /<h1 class="title">Storage API</)
+    t.match(page, /<link rel="icon" href="\/docs\/static\/icon.svg">/)
+    t.notMatch(page, /topbar|fastify|favicon/i)
+  })
+
+  t.test('it shows every operation, those of objects first, and HEADs in a closed group', async (t) => {
+    const isHead = (name: string) => name.startsWith('head ')
+    t.strictSame(shown(page).sort(), operations.filter((name) => !isHead(name)).sort())
+    t.match(shown(page)[0], '/api/buckets')
+    t.match(page, /data-tag="headers" data-is-open="false"/)
+    const opened = shown(await browse(`${url}#/headers`))
+    t.strictSame(opened.sort(), operations.sort(), 'an address opens the group')
+  })
+
+  t.test('it follows the color scheme of the system', async (t) => {
+    t.notMatch(page, /<html[^>]*dark-mode/)
+  })
+
+  t.test('it links the document, and asks nobody else for anything', async (t) => {
+    t.match(page, /<a [^>]*href="[^"]*\/openapi\.json"/)
+    t.match((await app.inject('/docs')).headers, { 'content-security-policy': /^default-src 'none'; / })
+  })
 })
