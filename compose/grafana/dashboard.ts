@@ -1,6 +1,6 @@
 /**
- * Prints the dashboard "Storage API" as JSON. `npm run dashboard` keeps it in dashboards/storage-api.json,
- * which Grafana loads.
+ * Prints the dashboard "Storage API" as JSON. Grafana loads it from dashboards/storage-api.json,
+ * which `npm run dashboard` writes.
  */
 import * as common from '@grafana/grafana-foundation-sdk/common'
 import * as sdk from '@grafana/grafana-foundation-sdk/dashboard'
@@ -13,9 +13,12 @@ import { link, RUNBOOKS, runbookLink, runbookUrl } from './runbooks.ts'
 
 const PROMETHEUS = { type: 'prometheus', uid: `\${datasource}` }
 
-/** What every selector begins with. "All" is `.*`, which recorded series match too: they have no instance. */
+/**
+ * The matchers of every selector. "All" is `.*`, so that it matches recorded series, which have no
+ * instance.
+ */
 const SELECTED = 'job=~"$job", instance=~"$instance"'
-const ALL_INSTANCES = 'Of all instances together, and empty where one of them is picked.'
+const ALL_INSTANCES = 'It is about all instances together, and empty if you pick one.'
 const NOT_SCRAPED = 'not scraped'
 
 const DURATION = 'http_request_duration_seconds'
@@ -24,7 +27,9 @@ const FAILED = 'status_code=~"5.."'
 const ROUTE = '{{method}} {{path}}'
 const ANSWER = `${ROUTE} {{status_code}}`
 
-/** The objectives of compose/prometheus/rules.yml: the share of requests that may fail, or be slow. */
+/**
+ * The objectives of compose/prometheus/rules.yml: the share of requests that may fail or be slow.
+ */
 const OBJECTIVES = { failed: 0.001, slow: 0.01 }
 type Objective = keyof typeof OBJECTIVES
 const SLOW_SECONDS = 0.01
@@ -34,17 +39,22 @@ const rate = (metric: string, ...matchers: string[]) =>
   `rate(${select(metric, ...matchers)}[$__rate_interval])`
 const requests = (...matchers: string[]) => rate(`${DURATION}_count`, ...matchers)
 const durations = `sum by (le) (${rate(`${DURATION}_bucket`)})`
-/** Failed requests, counted by the last bucket: only buckets have exemplars. */
+/** Failed requests, read from the last bucket because only buckets have exemplars. */
 const failures = `max without (le) (${rate(`${DURATION}_bucket`, FAILED)})`
-/** Without requests a quantile is NaN, which no comparison lets through. */
+/** Without requests a quantile is NaN. The comparison drops it. */
 const quantile = (q: number) => `histogram_quantile(${q}, ${durations}) >= 0`
 const ratio = (objective: Objective, window: string) =>
   select(`job:http_requests_${objective}:ratio_rate${window}`)
 const budgetLeft = (objective: Objective) => `1 - ${ratio(objective, '30d')} / ${OBJECTIVES[objective]}`
-/** Alerts of the picked instances, and alerts about all instances together, which have no such label. */
+/**
+ * Alerts of the picked instances, and alerts about all instances, which have no label `instance`.
+ */
 const alerts = (state: string) =>
   `max by (alertname, severity) (ALERTS{job=~"$job", instance=~"$instance|", alertname=~"StorageApi.+", alertstate="${state}"})`
-/** Whether each instance answers scrapes. Other jobs have this metric too, which "All" would include. */
+/**
+ * Whether Prometheus can scrape each instance. Other jobs have this metric too, so "All" is not
+ * enough.
+ */
 const up = select('up', 'job="storage_api"')
 /** Adds one series with a value and labels if the query before it returns nothing. */
 const otherwise = (value: number, labels: Record<string, string>) => {
@@ -56,7 +66,7 @@ const otherwise = (value: number, labels: Record<string, string>) => {
 }
 
 type Query = [expr: string, legend?: string, hasExemplars?: boolean]
-/** A value, and the color that begins there. */
+/** A value, and the color from this value on. */
 type Limit = [value: number, color: string]
 
 interface Builder {
@@ -70,7 +80,10 @@ interface Builder {
   build(): sdk.Panel
 }
 
-/** A part of what the SDK builds, where its builder is longer, or adds what Grafana 13.2 does not have. */
+/**
+ * A part without the SDK's builder, which would be longer or add fields that Grafana 13.2 does not
+ * have.
+ */
 const part = <T>(value: T) => ({ build: () => value })
 
 function query([expr, legend = '', hasExemplars]: Query, index = 0): DataqueryBuilder {
@@ -79,7 +92,9 @@ function query([expr, legend = '', hasExemplars]: Query, index = 0): DataqueryBu
   return hasExemplars ? builder.range().exemplar(true) : builder.range()
 }
 
-/** A description may be wrapped: its white space is collapsed. */
+/**
+ * Sets what every panel has. The white space of the description is collapsed, so it may be wrapped.
+ */
 function panel<B extends Builder>(
   builder: B,
   title: string,
@@ -102,7 +117,7 @@ const mapping = (from: number, to: number | null, text: string, color: string): 
   options: { from, to, result: { text, color } },
 })
 
-/** The first color is neutral, because a figure without data has it. */
+/** The first color is neutral, because a figure without data gets it. */
 const judged = (...limits: Limit[]) => thresholds('text', [0, 'green'], ...limits)
 
 const inShades = (fixedColor: string) => ({ mode: sdk.FieldColorModeId.Shades, fixedColor })
@@ -116,7 +131,7 @@ const LEGEND = part({
 })
 const TOOLTIP = part({ mode: common.TooltipDisplayMode.Multi, sort: common.SortOrder.Descending })
 
-/** Points show where a line would have no second end: after a gap, or in a graph of rare events. */
+/** Single values are points: after a gap, or in a graph of rare events. */
 function graph(title: string, unit: string, description: string, ...queries: Query[]) {
   return panel(new timeseries.PanelBuilder(), title, unit, description, queries.map(query))
     .axisSoftMin(0)
@@ -127,7 +142,7 @@ function graph(title: string, unit: string, description: string, ...queries: Que
     .tooltip(TOOLTIP)
 }
 
-/** Without lines, because the line of a zero would lie on top of the whole stack. */
+/** Stacked areas without lines, because the line of a series at 0 would lie on top of the stack. */
 function stack(title: string, unit: string, description: string, ...queries: Query[]) {
   const stacking = part({ mode: common.StackingMode.Normal, group: 'A' })
   return graph(title, unit, description, ...queries)
@@ -136,13 +151,13 @@ function stack(title: string, unit: string, description: string, ...queries: Que
     .stacking(stacking)
 }
 
-/** Lines where the limits are. */
+/** Adds a dashed line at each limit. */
 function limit(builder: timeseries.PanelBuilder, ...limits: Limit[]) {
   const style = part({ mode: common.GraphThresholdsStyleMode.Dashed })
   return builder.thresholds(thresholds('transparent', ...limits)).thresholdsStyle(style)
 }
 
-/** A figure of this moment: the last one of the range could be a quarter of an hour old. */
+/** The value of this moment. The last value of the time range could be 15 minutes old. */
 function figure(title: string, unit: string, description: string, ...queries: Query[]) {
   const instants = queries.map((one) => query(one).instant())
   return panel(new stat.PanelBuilder(), title, unit, description, instants)
@@ -150,10 +165,10 @@ function figure(title: string, unit: string, description: string, ...queries: Qu
     .thresholds(thresholds('text'))
 }
 
-/** No budget is above 1. So this value means that there is a budget, but one instance is picked. */
+/** Means that there is a budget, but one instance is picked. No budget is above 1. */
 const NOT_OF_ONE = 2
 
-/** Red begins at -1 / objective, because no budget is lower: not even where every request has failed. */
+/** Red begins at -1 / objective, the budget after every request has failed. No budget is lower. */
 const budgetFigure = (title: string, objective: Objective, description: string) =>
   figure(title, 'percentunit', `${description} ${ALL_INSTANCES}`, [
     `min(${budgetLeft(objective)})
@@ -176,7 +191,7 @@ function shareGraph(title: string, objective: Objective, description: string) {
   return limit(shares.axisSoftMax(2 * OBJECTIVES[objective]), [OBJECTIVES[objective], 'red'])
 }
 
-/** With lines at the burn rates where the alerts over 3 days, 1 day, 6 hours and 1 hour begin. */
+/** With lines at the burn rates of the alerts over 3 days, 1 day, 6 hours and 1 hour. */
 function burnGraph(title: string, objective: Objective, description: string) {
   const queries = ['5m', '30m', '1h', '6h'].map(
     (window): Query => [`${ratio(objective, window)} / ${OBJECTIVES[objective]}`, `{{job}}, ${window}`],
@@ -185,13 +200,16 @@ function burnGraph(title: string, objective: Objective, description: string) {
   return limit(burnRates, [1, 'blue'], [3, 'yellow'], [6, 'orange'], [14.4, 'red'])
 }
 
-/** A gauge, a line an instance. */
+/** A gauge with one line per instance. */
 const gauge = (metric: string, name?: string): Query => [
   select(metric),
   name === undefined ? '{{instance}}' : `${name}, {{instance}}`,
 ]
 
-/** The states of alerts over time: 0 means no alert, 1 pending, 2 firing. Each alert leads to its runbook. */
+/**
+ * The states of alerts over time: 0 is no alert, 1 pending, 2 firing. Each alert links to its
+ * runbook.
+ */
 function timeline(title: string, description: string, states: Query) {
   const builder = panel(new statetimeline.PanelBuilder(), title, 'none', description, [query(states)])
     .mappings([
@@ -199,7 +217,8 @@ function timeline(title: string, description: string, states: Query) {
       mapping(1, 1, 'pending', 'orange'),
       mapping(2, 2, 'firing', 'red'),
     ])
-    // With thresholds for colors the legend would have these, and not the states.
+    // If the colors came from thresholds, the legend would show the thresholds instead of the
+    // states.
     .colorScheme(part({ mode: sdk.FieldColorModeId.Fixed }))
     .legend(LEGEND)
     .tooltip(TOOLTIP)
@@ -207,19 +226,19 @@ function timeline(title: string, description: string, states: Query) {
     const value = [{ title: `Runbook ${name}`, url: runbookUrl(name) }]
     builder.overrideByRegexp(`/^${name} /`, [{ id: 'links', value }])
   }
-  // 0 is one page without a pager. The SDK's builder accepts only 1 and more.
+  // 0 shows all alerts on one page. The SDK's builder accepts only 1 and more.
   Object.assign(builder.build().options, { perPage: 0 })
   return builder
 }
 
-/** A limit is a dashed line without a fill, because it is not an amount. */
+/** The style of a limit: a dashed line without a fill, because a limit is not an amount. */
 const LIMIT_LINE = [
   { id: 'custom.lineStyle', value: { fill: 'dash', dash: [10, 10] } },
   { id: 'custom.fillOpacity', value: 0 },
   { id: 'color', value: { mode: sdk.FieldColorModeId.Fixed, fixedColor: 'red' } },
 ]
 
-/** Where each panel leads to: the title of a graph that tells more, or the name of a runbook. */
+/** The link of each panel: the title of a more detailed graph, or the name of a runbook. */
 const LEADS_TO: Record<string, string> = {
   'Instances Up': 'StorageApiDown',
   Alerts: 'Alerts over Time',
@@ -264,7 +283,10 @@ const LEADS_TO: Record<string, string> = {
 const dashboard = new sdk.DashboardBuilder('Storage API')
 const panels: sdk.Panel[] = []
 let [id, y] = [1, 0]
-/** The row that is being filled, if it is collapsed. It contains its panels, and takes one line of the grid. */
+/**
+ * The current row, if it is collapsed. A collapsed row contains its panels and takes one line of
+ * the grid.
+ */
 let collapsed: sdk.RowPanel | undefined
 
 function heading(title: string, isCollapsed = false): void {
@@ -275,7 +297,7 @@ function heading(title: string, isCollapsed = false): void {
   collapsed = isCollapsed ? row : undefined
 }
 
-/** Panels side by side, below all that came before: none overlap. The widths add up to 24. */
+/** Places panels side by side below all earlier ones. The widths add up to 24. */
 function place(height: number, widths: number[], ...builders: Builder[]): void {
   let x = 0
   for (const [i, builder] of builders.entries()) {
@@ -289,7 +311,7 @@ function place(height: number, widths: number[], ...builders: Builder[]): void {
   y += height
 }
 
-/** Panels that share the 24 columns of the grid. */
+/** Places panels of the same width side by side. */
 function line(height: number, ...builders: Builder[]): void {
   const widths = builders.map(() => 24 / builders.length)
   place(height, widths, ...builders)
@@ -302,7 +324,8 @@ place(
   figure(
     'Instances Up',
     'percentunit',
-    `How many instances answer Prometheus, of those that it knows. Look for red: an instance does not answer, or Prometheus knows no instance.`,
+    `How many of the known instances Prometheus can scrape. Look for red: Prometheus cannot scrape
+    an instance, or knows no instance.`,
     [
       `sum(${up}) / count(${up})
 * on () group_left (up) count_values("up", sum(${up}))
@@ -316,7 +339,7 @@ ${otherwise(0, { up: '0', expected: '0' })}`,
   figure(
     'Alerts',
     'none',
-    `How many alerts fire. Look for red, and then at Alerts over Time, which names them.`,
+    `How many alerts are firing. Look for red. Alerts over Time then names the alerts.`,
     [`count(${alerts('firing')})\nor vector(0)`],
   )
     .thresholds(judged([1, 'red']))
@@ -324,8 +347,8 @@ ${otherwise(0, { up: '0', expected: '0' })}`,
   figure(
     'Drill',
     'none',
-    `Whether FAULTS makes the service misbehave on purpose. Look here first when something is wrong: while it
-    is ON, errors and delays are made.`,
+    `Whether a drill is on: the setting FAULTS makes requests fail or wait on purpose. Look here
+    first when something is wrong.`,
     [`sum(${select('storage_api_faults')})`],
   )
     .colorMode(common.BigValueColorMode.BackgroundSolid)
@@ -335,7 +358,8 @@ ${otherwise(0, { up: '0', expected: '0' })}`,
   figure(
     'p99',
     's',
-    `The time within which 99 of 100 requests are answered. Look for red, beyond the 10 ms of the objective.`,
+    `The p99 duration of requests: 99 of 100 requests take at most this long. Look for red: above
+    the objective of 10 ms.`,
     [quantile(0.99)],
   )
     .thresholds(judged([SLOW_SECONDS, 'red']))
@@ -343,8 +367,8 @@ ${otherwise(0, { up: '0', expected: '0' })}`,
   figure(
     'Rate',
     'reqps',
-    `Requests a second. Look for a figure that is far from what is usual at this hour: 0 may be a proxy that
-    sends nothing, or clients that have given up.`,
+    `Requests per second. Look for a value that is unusual at this hour. At 0, a proxy may send
+    nothing, or clients may have given up.`,
     [`sum(${requests()})`],
   ).noValue(NOT_SCRAPED),
 )
@@ -353,7 +377,7 @@ line(
   figure(
     'Error Share',
     'percentunit',
-    `The share of the answers under /api that are 5xx. Look for red, beyond the 0.1 % of the objective.`,
+    `The share of responses under /api that are 5xx. Look for red: above the objective of 0.1 %.`,
     [`sum(${requests(API, FAILED)}) / (sum(${requests(API)}) > 0)\nor 0 * sum(${requests(API)})`],
   )
     .thresholds(judged([OBJECTIVES.failed, 'red']))
@@ -361,20 +385,21 @@ line(
   budgetFigure(
     'Error Budget',
     'failed',
-    `What is left of the 0.1 % of requests that may fail in 30 days. Look for orange, less than a quarter:
-    deploy nothing risky. Red: the objective is missed.`,
+    `0.1 % of the requests of 30 days may fail. This is the rest of that budget. Look for orange:
+    less than a quarter is left, so deploy nothing risky. Red means that the objective is missed.`,
   ),
   budgetFigure(
     'Latency Budget',
     'slow',
-    `What is left of the 1 % of requests that may take more than 10 ms in 30 days. Look for orange, less than
-    a quarter: deploy nothing risky. Red: the objective is missed.`,
+    `1 % of the requests of 30 days may take more than 10 ms. This is the rest of that budget. Look
+    for orange: less than a quarter is left, so deploy nothing risky. Red means that the objective
+    is missed.`,
   ),
   figure(
     'Store Used',
     'percentunit',
-    `The share of MAX_STORE_BYTES in use, of the instance that is fullest. Look for red, beyond 90 %: soon each
-    PUT of something new is 507.`,
+    `The used share of MAX_STORE_BYTES in the fullest instance. Look for red: above 90 %, PUTs of
+    new objects may soon get 507.`,
     [`max(${select('storage_bytes')} / ${select('storage_bytes_limit')})`],
   )
     .thresholds(judged([0.9, 'red']))
@@ -387,8 +412,8 @@ line(
   graph(
     'Average HTTP Request Duration',
     's',
-    `Mean time from the end of a request's headers to the end of its answer, by method and route. Look for a
-    line that leaves its neighbours: one route is slow.`,
+    `The mean time from the end of the request headers to the end of the response, by method and
+    route. Look for a line that rises above the others: this route is slow.`,
     [
       `sum by (method, path) (${rate(`${DURATION}_sum`)})
 /
@@ -399,8 +424,8 @@ line(
   stack(
     'HTTP Status Codes',
     'reqps',
-    `Requests a second by status code. Look for 5xx: 507 is a full store, 503 overload, 500 a fault; and for
-    499, clients that did not wait.`,
+    `Requests per second by status code. Look for 5xx: 500 is a bug, 503 is overload or an engine
+    that is down, 507 is a full store. 499 means that clients did not wait for the response.`,
     [`sum by (status_code) (${requests()}) > 0`, '{{status_code}}'],
   )
     .noValue('no requests')
@@ -415,8 +440,8 @@ line(
   8,
   timeline(
     'Alerts over Time',
-    `Alerts that fire, or are pending. Look for red, and click on it for the runbook. Alerts of the objectives
-    are of all instances together, and stay where one is picked.`,
+    `Alerts that are pending or firing. Look for red, and click it to open the runbook. The alerts
+    of the objectives are about all instances together. They stay if you pick one instance.`,
     [
       `2 * ${alerts('firing')}\nor ${alerts('pending')}\n${otherwise(0, { alertname: 'no alerts' })}`,
       '{{alertname}} {{severity}}',
@@ -425,8 +450,8 @@ line(
   stack(
     'Errors by Route',
     'reqps',
-    `Answers of 5xx a second, by method, route and status code: empty is good. Look for one method that fails,
-    and for a drill before anything else. A dot is one failed request: its request_id is in the log.`,
+    `5xx responses per second by method, route and status code. Empty is good. Look at Drill first,
+    then for one method that fails. Each dot is one failed request. Find its request_id in the log.`,
     [`sum by (method, path, status_code) (${failures}) > 0`, ANSWER, true],
   )
     .colorScheme(part(inShades('red')))
@@ -438,9 +463,9 @@ line(
     graph(
       'HTTP Request Duration, Quantiles',
       's',
-      `The time within which half, nine tenths and 99 of 100 requests were answered. Look for a p99 beyond the
-      line at 10 ms while p50 stays: a few wait, for large objects, slow clients or a blocked event loop. A
-      dot is one slow or failed request: its request_id is in the log.`,
+      `50, 90 and 99 of 100 requests take at most this long. Look for a p99 above the line at 10 ms
+      while p50 stays low: a few requests are slow, because of large objects, slow clients or a
+      blocked event loop. Each dot is one slow or failed request. Find its request_id in the log.`,
       [quantile(0.5), 'p50'],
       [quantile(0.9), 'p90'],
       [quantile(0.99), 'p99', true],
@@ -451,8 +476,8 @@ line(
     new heatmap.PanelBuilder(),
     'HTTP Request Duration, Distribution',
     'reqps',
-    `Requests a second by duration. Look for a second band above the first: some requests go another way, as
-    large objects do, or wait.`,
+    `Requests per second by duration. Look for a second band above the first one: some requests take
+    longer, for example those of large objects, or they wait.`,
     [query([durations, '{{le}}']).format(PromQueryFormat.Heatmap)],
   )
     .yAxis(part({ unit: 's' }))
@@ -474,8 +499,8 @@ line(
   stack(
     'Rejected Requests',
     'reqps',
-    `Requests a second that no route has seen, by why they were refused: empty is good. Look for a reason that
-    dominates: a client or a proxy does not speak HTTP/1.1, or is too slow.`,
+    `Requests per second that are rejected before routing, by reason. Empty is good. Look for one
+    reason that dominates: a client or a proxy does not send valid HTTP/1.1, or is too slow.`,
     [`sum by (reason) (${rate('http_requests_rejected_total')}) > 0`, '{{reason}}'],
   )
     .colorScheme(part(inShades('orange')))
@@ -483,15 +508,15 @@ line(
   stack(
     'Request Rate by Route',
     'reqps',
-    `Requests a second by method and route. Look for the route behind a change above; unmatched is what no
-    route answers, scanners above all.`,
+    `Requests per second by method and route. Look for the route that causes a change in the graphs
+    above. unmatched are paths without a route, mostly from scanners.`,
     [`sum by (method, path) (${requests()}) > 0`, ROUTE],
   ).noValue('no requests'),
   graph(
     'Requests in Flight',
     'short',
-    `Requests that have begun and not yet been answered. Look for a line that only grows: clients stall, or
-    the event loop does.`,
+    `Requests that have begun and have no complete response yet. Look for a line that only grows:
+    clients stall, or the event loop is blocked.`,
     gauge('http_requests_in_flight'),
   ).axisSoftMax(5),
 )
@@ -502,14 +527,15 @@ line(
   shareGraph(
     'Failed Requests',
     'failed',
-    `The share of the answers under /api that are 5xx, and the 0.1 % of the objective. Look for the hour
-    beyond the line, not for a peak of five minutes.`,
+    `The share of responses under /api that are 5xx, in windows of 5 minutes and 1 hour. The line is
+    the objective of 0.1 %. Look for 1h above the line. A peak of 5m alone is harmless.`,
   ),
   shareGraph(
     'Slow Requests',
     'slow',
-    `The share of the answers under /api that took more than 10 ms, and the 1 % of the objective. Look for the
-    hour beyond the line, not for a peak of five minutes.`,
+    `The share of responses under /api that took more than 10 ms, in windows of 5 minutes and 1
+    hour. The line is the objective of 1 %. Look for 1h above the line. A peak of 5m alone is
+    harmless.`,
   ),
 )
 line(
@@ -517,14 +543,16 @@ line(
   burnGraph(
     'Error Budget Burn Rate',
     'failed',
-    `How fast failures use up their budget: at 1 it lasts 30 days, at 14.4 two. Look for 1h and 5m both beyond
-    14.4, or 6h and 30m both beyond 6, which page; beyond 3 for a day or 1 for three is a ticket.`,
+    `How fast 5xx spend the error budget. At 1 it lasts 30 days, at 14.4 it lasts 2 days. Look for
+    1h and 5m both above 14.4, or 6h and 30m both above 6: these page. Above 3 for a day, or above 1
+    for three days, is a ticket.`,
   ),
   burnGraph(
     'Latency Budget Burn Rate',
     'slow',
-    `How fast slow requests use up their budget: at 1 it lasts 30 days, at 14.4 two. Look for 1h and 5m both
-    beyond 14.4, or 6h and 30m both beyond 6, which page; beyond 3 for a day or 1 for three is a ticket.`,
+    `How fast slow requests spend the latency budget. At 1 it lasts 30 days, at 14.4 it lasts 2
+    days. Look for 1h and 5m both above 14.4, or 6h and 30m both above 6: these page. Above 3 for a
+    day, or above 1 for three days, is a ticket.`,
   ),
 )
 line(
@@ -533,8 +561,8 @@ line(
     ofObjectives(
       'Budgets Left',
       'percentunit',
-      `What is left of what may fail or be slow in 30 days. Look for where the slope begins, and what starts
-      or drills are there.`,
+      `The share of the budgets of 30 days that is left. Look for the point where a line begins to
+      fall, and for a restart or a drill at that time.`,
       [budgetLeft('failed'), 'errors, {{job}}'],
       [budgetLeft('slow'), 'latency, {{job}}'],
     ).axisSoftMax(1),
@@ -548,23 +576,24 @@ line(
   graph(
     'Objects',
     'short',
-    `Objects that are stored. Look for a fall to zero at a start: the memory engine forgets.`,
+    `The number of stored objects. Look for a fall to zero at a restart: the memory engine loses all
+    objects.`,
     gauge('storage_objects'),
   ),
   graph(
     'Bytes',
     'bytes',
-    `Memory that objects, ids, bookkeeping and uploads under way take, against MAX_STORE_BYTES. Look for the
-    lines coming near: what does not fit between them is 507, as are small objects beyond their quarter of
-    V8's heap.`,
+    `Memory of objects, ids, bookkeeping and uploads in progress. The limit is MAX_STORE_BYTES. Look
+    for the line of used bytes near the limit: a PUT that does not fit gets 507. Small objects also
+    get 507 when they fill their quarter of V8's heap.`,
     gauge('storage_bytes', 'used'),
     gauge('storage_bytes_limit', 'limit'),
   ).overrideByRegexp('/^limit/', LIMIT_LINE),
   stack(
     'Operations',
     'ops',
-    `Operations of the store a second, by how they ended. Look for full, which is 507, for error, which is the
-    engine's, and for misses that outgrow hits.`,
+    `Store operations per second by operation and outcome. Look for full (the client got 507), for
+    error (the engine failed), and for more misses than hits.`,
     [`sum by (operation, outcome) (${rate('storage_operations_total')}) > 0`, '{{operation}} {{outcome}}'],
   )
     .overrideByRegexp('/ (full|error)$/', shades('red'))
@@ -577,8 +606,9 @@ line(
   graph(
     'Engine Up',
     'none',
-    `Whether each instance reaches its engine over a network: 1, or 0. Look for 0, while every request under
-    /api is 503: of one instance it is the network, of all the engine. The memory engine has none.`,
+    `1 if an instance reaches its engine over the network, 0 if it does not. Look for 0: every
+    request under /api gets 503. If one instance is at 0, suspect the network. If all are at 0, the
+    engine is down. The memory engine has no line.`,
     gauge('storage_engine_up'),
   )
     .axisSoftMax(1)
@@ -586,8 +616,9 @@ line(
   graph(
     'Engine Duration',
     's',
-    `The time within which 99 of 100 operations on the engine end, by operation, as far as the buckets of 1,
-    10 and 100 ms tell. Look for a rise with that of the requests: the engine is slow, and not the service.`,
+    `The p99 duration of operations on the engine, by operation. It is rough, because the buckets
+    are 1, 10, 100 ms and 1 s. Look for a rise at the same time as the request durations: the engine
+    is slow, not the service.`,
     [
       `histogram_quantile(0.99, sum by (operation, le) (${rate('storage_engine_duration_seconds_bucket')})) >= 0`,
       '{{operation}}',
@@ -596,8 +627,9 @@ line(
   graph(
     'Engine Queue',
     's',
-    `The time that 99 of 100 operations wait in the service at most, by operation. Look for a rise of get and put:
-    large objects fill the network to the engine. After 4 seconds in the queue they are refused with 503.`,
+    `99 of 100 operations wait at most this long in the service, by operation. Look for a rise of
+    get and put: large objects fill the network to the engine. After 4 seconds in the queue they are
+    rejected with 503.`,
     [
       `histogram_quantile(0.99, sum by (operation, le) (${rate('storage_engine_queue_seconds_bucket')})) >= 0`,
       '{{operation}}',
@@ -611,22 +643,22 @@ line(
   graph(
     'CPU',
     'percentunit',
-    `Processor time, where 100 % is one core. Look for 100 %: JavaScript has one thread, and from there on
-    requests wait.`,
+    `Processor time. 100 % is one core. Look for 100 %: JavaScript runs on one thread, so requests
+    begin to wait.`,
     [rate('process_cpu_seconds_total'), '{{instance}}'],
   ),
   graph(
     'Resident Memory',
     'bytes',
-    `Memory of the process, stored objects included. Look for growth that Bytes does not explain, and for the
-    limit of the container, where the kernel ends the process.`,
+    `Memory of the process, with the stored objects. Look for growth that Bytes does not explain. At
+    the memory limit of the container, the kernel kills the process.`,
     gauge('process_resident_memory_bytes'),
   ),
   graph(
     'Heap',
     'bytes',
-    `V8's heap, which has ids and bookkeeping but no payloads. Look for a use that falls less with each
-    collection: a leak, or many small objects.`,
+    `V8's heap. It holds ids and bookkeeping, but not the bytes of objects. Look for use that falls
+    less with each garbage collection: a leak, or many small objects.`,
     gauge('nodejs_heap_size_used_bytes', 'used'),
     gauge('nodejs_heap_size_total_bytes', 'total'),
   ),
@@ -637,8 +669,8 @@ line(
     graph(
       'Event Loop Lag',
       's',
-      `How long a timer of 10 ms takes, so that 10 ms is an idle loop. Look for a p99 beyond the line at 100
-      ms: something blocks, and every request waits as long.`,
+      `The duration of a timer of 10 ms, so 10 ms means an idle event loop. Look for a p99 above the
+      line at 100 ms: something blocks the loop, and every request waits that long.`,
       gauge('nodejs_eventloop_lag_mean_seconds', 'mean'),
       gauge('nodejs_eventloop_lag_p99_seconds', 'p99'),
     ),
@@ -647,15 +679,15 @@ line(
   stack(
     'Garbage Collection',
     'percentunit',
-    `The share of the time that goes into collecting garbage, by kind. Look for major beyond a few percent:
-    the heap is near its limit.`,
+    `The share of time spent on garbage collection, by kind. Look for major above a few percent: the
+    heap is near its limit.`,
     [`sum by (kind) (${rate('nodejs_gc_duration_seconds_sum')}) > 0`, '{{kind}}'],
   ).noValue('no collections'),
   graph(
     'Open File Descriptors',
     'short',
-    `Connections, and a few files. Look for growth without traffic: clients leave connections open, and at the
-    limit of the process nobody else can connect.`,
+    `Open connections and a few files. Look for growth without traffic: clients leave connections
+    open. At the limit of the process, nobody else can connect.`,
     gauge('process_open_fds'),
   ),
 )
@@ -664,8 +696,8 @@ line(
   graph(
     'Connections',
     'short',
-    `Open connections, and how many the server closes per second, by reason. Look for limit: MAX_CONNECTIONS are
-    open, and idle ones are closed for new ones.`,
+    `Open connections, and connections that the server closes per second, by reason. Look for limit:
+    MAX_CONNECTIONS are open, and the server closes idle ones to accept new ones.`,
     gauge('http_connections', 'open'),
     [
       `sum by (instance, reason) (${rate('http_connections_closed_total')})`,
@@ -675,14 +707,15 @@ line(
   graph(
     'Uptime',
     'dthms',
-    `Time since the start of the process. Look for a fall that no deployment explains: the memory engine has
-    forgotten everything.`,
+    `The time since the start of the process. Look for a fall that no deployment explains: the
+    memory engine has lost all objects.`,
     [`time() - ${select('process_start_time_seconds')}`, '{{instance}}'],
   ),
   figure(
     'Builds',
     'none',
-    `The release that each instance runs. Look for two revisions: a deployment is under way, or got stuck.`,
+    `The release that each instance runs. Look for two revisions: a deployment is in progress, or is
+    stuck.`,
     [
       select('storage_api_build_info'),
       '{{instance}}: {{version}} ({{revision}}), Node.js {{node_version}}, {{engine}}',
@@ -690,7 +723,7 @@ line(
   ).textMode(common.BigValueTextMode.Name),
 )
 
-/** Keeps the variables and the range. */
+/** A link to a panel. It keeps the variables and the time range. */
 const graphLink = ({ title = '', id }: sdk.Panel) =>
   link(title, `/d/storage-api?\${__all_variables}&\${__url_time_range}&viewPanel=panel-${id}`)
 
@@ -701,7 +734,7 @@ for (const panel of panels) {
   panel.links = [(target === undefined ? runbookLink(to) : graphLink(target)).build()]
 }
 
-/** Offers the values of a label that instances have. */
+/** A variable with the values of a label. */
 function variable(label: string, name: string, selector: string) {
   const definition = `label_values(${selector}, ${name})`
   return part<sdk.VariableModel>({
@@ -733,12 +766,13 @@ const annotation = (titleFormat: string, iconColor: string, expr: string, useVal
 
 dashboard
   .uid('storage-api')
-  .description('Requests, latency, contents and objectives of the Storage API')
+  .description('Requests, latency, objects and objectives of the Storage API')
   .tags(['storage-api', 'prometheus'])
   .readonly()
   .tooltip(sdk.DashboardCursorSync.Crosshair)
   .refresh('5s')
-  // Three minutes of traffic, as the quick start sends, fill more than half of it. Links of alerts ask for longer.
+  // The quick start sends three minutes of traffic, which fill more than half. Links of alerts set
+  // a longer range.
   .time({ from: 'now-5m', to: 'now' })
   .links([runbookLink('README')])
   .variables([
@@ -753,7 +787,8 @@ dashboard
     variable('Instance', 'instance', 'storage_api_build_info{job=~"$job"}'),
   ])
   .annotations([
-    // The value is the moment of the start, in milliseconds: more exact than the scrape that tells it.
+    // The value is the time of the start in milliseconds, which is more exact than the time of the
+    // scrape.
     annotation('Start of {{instance}}', 'blue', `1000 * ${select('process_start_time_seconds')}`, true),
     annotation('Drill of {{job}}', 'red', `sum by (job) (${select('storage_api_faults')}) > 0`, false),
   ])

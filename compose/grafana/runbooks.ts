@@ -1,6 +1,7 @@
 /**
- * Prints the dashboard "Storage API: Runbooks" as JSON: the pages of docs/runbooks, because the repository has no address
- * that an alert could lead to. `npm run dashboard` keeps it in dashboards/storage-api-runbooks.json, which Grafana loads.
+ * Prints the dashboard "Storage API: Runbooks" as JSON. It shows the pages of docs/runbooks,
+ * because the repository has no public address to which an alert could link. Grafana loads it from
+ * dashboards/storage-api-runbooks.json, which `npm run dashboard` writes.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,17 +12,20 @@ const UID = 'storage-api-runbooks'
 const DIRECTORY = join(import.meta.dirname, '../../docs/runbooks')
 const HEIGHT = 20
 
-/** The names of the pages, which are those of the alerts. README, the overview, comes first. */
+/** The names of the pages: README, the overview, and then one page per alert. */
 export const RUNBOOKS = readdirSync(DIRECTORY)
   .map((file) => file.replace(/\.md$/, ''))
   .sort()
 
-/** Where Grafana shows a page alone. */
+/** The address at which Grafana shows one page alone. */
 export const runbookUrl = (name: string) => `/d/${UID}?viewPanel=panel-${RUNBOOKS.indexOf(name) + 1}`
 
 const title = (name: string) => (name === 'README' ? 'Runbooks' : name)
 
-/** A link of a panel, or of a dashboard. The SDK's builder hides the latter in a menu. */
+/**
+ * A link of a panel or a dashboard. The SDK's builder would hide the links of a dashboard in a
+ * menu.
+ */
 export const link = (title: string, url: string) => ({
   build: (): sdk.DashboardLink => ({
     ...{ title, url, type: sdk.DashboardLinkType.Link, icon: 'doc', tooltip: '', tags: [] },
@@ -30,7 +34,10 @@ export const link = (title: string, url: string) => ({
 })
 export const runbookLink = (name: string) => link(title(name), runbookUrl(name))
 
-/** Links to other pages lead to their panels; those to the rest of the documentation become the path of the file. */
+/**
+ * The page, in which links to other pages lead to their panels. Links to other documents become
+ * paths.
+ */
 const markdown = (name: string) =>
   readFileSync(join(DIRECTORY, `${name}.md`), 'utf8')
     .replace(/^# .*\n+/, '')

@@ -113,7 +113,7 @@ const cases: Case[] = [
     minute: 5,
     firing: ['StorageApiErrorBudgetBurn 1h'],
     description:
-      '50% of the answers under /api were 5xx in the last 1h: more than 14.4 times what the objective allows, and still so in the last 5m.',
+      '50% of the responses under /api in the last 1h were 5xx. That is more than 14.4 times what the objective allows. The same is true for the last 5m.',
   },
   {
     name: 'half of all requests are slow',
@@ -121,7 +121,7 @@ const cases: Case[] = [
     minute: 5,
     firing: ['StorageApiLatencyBudgetBurn 1h'],
     description:
-      '50% of the answers under /api took longer than 10 ms in the last 1h: more than 14.4 times what the objective allows, and still so in the last 5m.',
+      '50% of the responses under /api in the last 1h took longer than 10 ms. That is more than 14.4 times what the objective allows. The same is true for the last 5m.',
   },
   {
     name: 'nine requests in all, and every one failed',
@@ -152,7 +152,7 @@ const cases: Case[] = [
     series: { ...IDLE, [`up{${JOB}}`]: `1x10 0x${FOREVER}` },
     minute: 13,
     firing: ['StorageApiDown'],
-    description: 'a:5000 has not answered a scrape of /metrics for a minute.',
+    description: 'Prometheus has not been able to scrape a:5000 for a minute.',
   },
   {
     name: 'the target missed a scrape',
@@ -165,7 +165,7 @@ const cases: Case[] = [
     series: { 'up{job="other"}': `1x${FOREVER}` },
     minute: 5,
     firing: ['StorageApiDown'],
-    description: 'There is no instance to answer a scrape of /metrics for a minute.',
+    description: 'Prometheus has had no instance to scrape for a minute.',
   },
   {
     name: 'a restart in the same version',
@@ -173,7 +173,7 @@ const cases: Case[] = [
     minute: 15,
     firing: ['StorageApiRestarted'],
     description:
-      'a:5000 has started anew 1 times in the last 15 minutes, in the same version: what it kept in memory is gone.',
+      'a:5000 has restarted 1 times in the last 15 minutes in the same version. The objects that it held in memory are lost.',
   },
   {
     name: 'a restart half an hour ago',
@@ -198,7 +198,7 @@ const cases: Case[] = [
     minute: 10,
     firing: ['StorageApiEventLoopLag'],
     description:
-      'Of the turns of the event loop of a:5000 1 % are late by 110ms or more: every request waits as long.',
+      'The p99 event loop delay of a:5000 has averaged 110ms in the last 5 minutes. Every request waits that long.',
   },
   {
     name: 'an event loop that is late below the threshold',
@@ -211,7 +211,7 @@ const cases: Case[] = [
     series: { ...IDLE, [`storage_bytes{${JOB}}`]: `910x${FOREVER}` },
     minute: 10,
     firing: ['StorageApiStoreNearlyFull'],
-    description: 'a:5000 uses 91% of MAX_STORE_BYTES. When it is full, each PUT of something new is 507.',
+    description: 'a:5000 uses 91% of MAX_STORE_BYTES. When the store is full, PUTs of new objects get 507.',
   },
   {
     name: 'a store of which 89 % are in use',
@@ -224,7 +224,7 @@ const cases: Case[] = [
     series: { ...IDLE, [`storage_operations_total{${JOB},operation="put",outcome="full"}`]: counter(2) },
     minute: 10,
     firing: ['StorageApiStoreFull'],
-    description: 'a:5000 has refused 10 objects with 507 in the last 5 minutes.',
+    description: 'a:5000 has rejected 10 PUTs with 507 in the last 5 minutes.',
   },
   {
     name: 'a store that has refused one object',
@@ -245,7 +245,7 @@ const cases: Case[] = [
     minute: 20,
     firing: ['StorageApiRequestsRejected'],
     description:
-      '20% of what a:5000 received in the last 10 minutes was no request of HTTP/1.1, or came too slowly.',
+      'a:5000 has rejected 20% of the requests of the last 10 minutes before routing, because they were not valid HTTP/1.1 or too slow.',
   },
   {
     name: 'one request in twenty is refused',
@@ -269,7 +269,7 @@ const cases: Case[] = [
     minute: 10,
     firing: ['StorageApiConnectionLimit'],
     description:
-      'a:5000 has closed 20 connections in the last 5 minutes to keep to MAX_CONNECTIONS or another limit.',
+      'a:5000 has closed 20 connections in the last 5 minutes because MAX_CONNECTIONS or another limit was reached.',
   },
   {
     name: 'one connection a minute closed at the limit',
@@ -288,7 +288,7 @@ const cases: Case[] = [
     series: { ...IDLE, ...engineDurations(98, 100) },
     minute: 20,
     firing: ['StorageApiEngineSlow'],
-    description: 'Of the operations of a:5000 on its engine 1 % take 550ms or more: no request is faster.',
+    description: 'The p99 duration of the storage engine of a:5000 is 550ms. Requests that use it take longer.',
   },
   {
     name: 'an engine of which 0.5 % of the operations take that long',
@@ -301,7 +301,7 @@ const cases: Case[] = [
     series: { ...IDLE, [`storage_engine_up{${JOB}}`]: `1x10 0x${FOREVER}` },
     minute: 13,
     firing: ['StorageApiEngineDown'],
-    description: 'a:5000 has not reached its engine for a minute: every request under /api is 503.',
+    description: 'a:5000 has not reached its storage engine for a minute. Every request under /api gets 503.',
   },
 ]
 

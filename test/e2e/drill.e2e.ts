@@ -183,7 +183,7 @@ t.test(
     }
     t.match(
       data.alerts.find(({ labels }) => labels.long === '1h'),
-      { annotations: { description: /^\d+(\.\d+)?% of the answers under \/api were 5xx in the last 1h/ } },
+      { annotations: { description: /^\d+(\.\d+)?% of the responses under \/api in the last 1h were 5xx/ } },
     )
   },
 )
