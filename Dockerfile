@@ -1,11 +1,11 @@
 FROM node:26-trixie-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
-# No scripts: this image has its own Node.js, and no dependency needs one.
+# Without install scripts: the image has its own Node.js, and no dependency needs a script.
 RUN npm ci --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
-# What only a compiler or a debugger reads is a quarter of what is left.
+# Type declarations and source maps are a quarter of the remaining files. The process reads neither.
 RUN npm run build && npm prune --ignore-scripts --omit=dev && \
     find node_modules \( -name '*.d.ts' -o -name '*.d.[cm]ts' -o -name '*.map' \) -delete
 
@@ -17,17 +17,19 @@ LABEL org.opencontainers.image.title="Storage API" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version=$VERSION \
       org.opencontainers.image.revision=$REVISION
-# One thread allocates: more arenas of glibc would only take memory, 3 MB at the start. And what has 128 KiB goes back to the
-# system when it is free, whatever has been freed before.
+# One arena of glibc is enough, because one thread allocates. More arenas take 3 MB at the start.
+# The fixed threshold returns freed blocks of 128 KiB and more to the system. By default glibc
+# raises the threshold when such blocks are freed.
 ENV NODE_ENV=production HOST=:: REVISION=$REVISION MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072
 WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
-# By number, so that Kubernetes can tell that it is not root.
+# A number, so that Kubernetes can verify that the user is not root.
 USER 65532:65532
 EXPOSE 5000
 HEALTHCHECK --interval=30s --timeout=3s --start-period=10s --start-interval=1s --retries=3 \
   CMD ["/nodejs/bin/node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 5000}/readyz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-# A quarter of the memory stays for what lies outside V8's heap; server.ts collects once after the start.
+# A quarter of the memory is left for what is outside V8's heap. server.ts needs --expose-gc,
+# because it collects garbage once after the start.
 CMD ["--max-old-space-size-percentage=75", "--expose-gc", "dist/server.js"]

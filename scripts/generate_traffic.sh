@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# Sends mixed traffic to a Storage API, and counts the answers by status code.
+# Sends mixed traffic to a Storage API and counts the responses by status code.
 #
 #   BASE_URL=http://localhost:5000 DURATION=180 RATE=100 scripts/generate_traffic.sh
 #
-# DURATION is in seconds. RATE is in requests per second. AUTH_TOKEN is sent if it is set. Ctrl-C ends the traffic and
-# shows the counts. Requires bash 3.2 and curl 7.67, or later.
+# DURATION is in seconds, RATE in requests per second. If AUTH_TOKEN is set, it is the bearer token.
+# Ctrl-C ends the traffic and prints the counts. Requires bash 3.2 and curl 7.67 or later.
 set -euo pipefail
 
 BASE_URL=${BASE_URL:-http://localhost:5000}
 BASE_URL=${BASE_URL%/}
-# More than half of the five minutes that the dashboard shows.
+# More than half of the 5 minutes that the dashboard shows.
 DURATION=${DURATION:-180}
 RATE=${RATE:-100}
 AUTH_TOKEN=${AUTH_TOKEN:-}
 
-# So few ids that most requests find an object.
+# Few ids, so that most requests find an object.
 IDS=50
 # How long the script waits for a service that is starting.
 WAIT_SECONDS=10
-# How often a line tells of the progress where the output is no terminal.
+# How often the script prints its progress if the output is not a terminal.
 REPORT_SECONDS=30
-# No setting of MAX_OBJECT_BYTES allows it.
+# More than any value of MAX_OBJECT_BYTES allows.
 OVERSIZED_BYTES=$((1024 * 1024 * 1024 + 1))
 
 fail() {
@@ -37,9 +37,9 @@ for ((attempt = 1; attempt < WAIT_SECONDS; attempt++)); do
   ready 2>/dev/null && break
   sleep 1
 done
-ready || fail "no Storage API is ready at $BASE_URL: start one, or set BASE_URL"
+ready || fail "no Storage API is ready at $BASE_URL. Start one, or set BASE_URL."
 
-# request METHOD PATH [LINE...]: one request, as lines of a curl configuration.
+# request METHOD PATH [LINE...]: prints one request as lines of a curl configuration.
 request() {
   local method=$1 path=$2
   shift 2
@@ -47,8 +47,8 @@ request() {
     'write-out = "%{http_code}\n"' 'max-time = 10' ${AUTH_TOKEN:+"header = \"Authorization: Bearer $AUTH_TOKEN\""} "$@"
 }
 
-# Of 100 requests: 40 PUT, 2 of them for 10 seconds, 36 GET, 2 for a part, 2 conditional, 8 DELETE, 2 listings, 4 of
-# unknown ids, 2 oversized, 4 odd.
+# Of 100 requests, 40 are PUTs (2 of them expire after 10 seconds), 36 GETs, 2 GETs of a range, 2
+# conditional GETs, 8 DELETEs, 2 lists, 4 of unknown ids, 2 PUTs of oversized objects, and 4 others.
 requests() {
   local i id
   for ((i = 0; i < RATE; i++)); do
@@ -77,12 +77,12 @@ tally=()
 sent=0
 answered=0
 reported=0
-# The exit status after a signal, which ends the loop below.
+# The exit status after a signal. A signal ends the loop below.
 signalled=0
 trap 'signalled=130' INT
 trap 'signalled=143' TERM
 
-# On a terminal one line that is rewritten; elsewhere a line now and then.
+# Rewrites one line on a terminal. Elsewhere prints a line from time to time.
 progress() {
   local line="$SECONDS of $DURATION s: $sent requests sent"
   if [[ -t 2 ]]; then
@@ -93,12 +93,12 @@ progress() {
   fi
 }
 
-echo "$RATE requests per second to $BASE_URL for $DURATION s; Ctrl-C ends it" >&2
-# Each second one curl sends one request after another, because curl before 7.70 loses requests of --parallel. A machine
-# that is too busy for that sends fewer.
+echo "$RATE requests per second to $BASE_URL for $DURATION s. Press Ctrl-C to stop." >&2
+# Each second one curl sends the requests one after another, because --parallel of curl before 7.70
+# loses requests. A machine that is too busy sends fewer requests.
 SECONDS=0
 while :; do
-  # In the background, so that a signal ends the pause at once.
+  # In the background, so that a signal ends the sleep at once.
   sleep 1 &
   pause=$!
   statuses=$(requests | curl --noproxy '*' --config -) || true
@@ -123,7 +123,8 @@ if ((signalled > 0)); then exit "$signalled"; fi
 ((answered == sent)) || fail "$((sent - answered)) of $sent requests got no answer"
 cat <<END
 
-The 4xx are part of this traffic: 404 is an id or a path that does not exist, 413 an object that is too large, 405 a
-method that the service does not have, 400 a malformed URL. A 5xx is none of it: docs/500s.md shows how to find the cause.
-Look at the dashboard now: http://127.0.0.1:${GRAFANA_PORT:-3000}/d/storage-api
+The script sends requests that get 4xx on purpose: 404 for an id or a path that does not exist, 413
+for an object that is too large, 405 for a method that is not supported, 400 for a malformed URL.
+It sends nothing that should get 5xx. If you see one, docs/500s.md shows how to find the cause.
+Now look at the dashboard: http://127.0.0.1:${GRAFANA_PORT:-3000}/d/storage-api
 END

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs tap. `npm test` runs all files and asks for full coverage, which needs redis-server.
-# `npm test -- FILE...` runs these files alone, without coverage.
+# Runs tap. `npm test` runs all files and requires full coverage if redis-server is installed.
+# `npm test -- FILE...` runs only these files, without coverage.
 set -eu
 
 files=0

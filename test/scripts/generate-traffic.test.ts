@@ -31,7 +31,7 @@ t.test('every request is answered and counted, and the 4xx are explained', { ski
   t.equal(counter.requests, 300)
   t.match(stdout, /^200: /m)
   t.match(stdout, /^404: /m)
-  t.match(stdout, /The 4xx are part of this traffic/)
+  t.match(stdout, /requests that get 4xx on purpose/)
 })
 
 t.test('Ctrl-C shows what has been counted, ends with 130, and leaves no process', { skip }, async (t) => {
