@@ -6,10 +6,10 @@ import { failure } from '../http/errors.ts'
 
 const DESCRIPTION = `Stores binary objects under ids.
 
-Every error is JSON that says what is wrong and what is allowed: \`{"error": "not found"}\`. A method
-that a path does not support gets 405 with \`Allow\`. OPTIONS gets 204 with \`Allow\`. A request that is
-not valid HTTP/1.1, or that arrives too slowly, is rejected on every path with 400, 408, 417, 431, 501
-or 505, and its connection is closed.`
+Every error is JSON that says what is wrong or what is allowed: \`{"error": "not found"}\`. A method that
+a path does not support gets 405 with \`Allow\`. OPTIONS gets 204 with \`Allow\`. A request that is not
+valid HTTP/1.1 or that arrives too slowly is rejected on every path: it gets 400, 408, 417, 431, 501 or
+505, and the connection is closed.`
 
 declare module 'fastify' {
   interface FastifySchema {
@@ -31,7 +31,7 @@ interface Operation {
 
 const REQUEST_ID = {
   type: 'string',
-  description: "The request's X-Request-Id if it is well formed, otherwise a new id",
+  description: 'The X-Request-Id of the request if it is valid, otherwise a new id',
 }
 
 const REFUSED = failure('The request is not valid HTTP/1.1, or it arrives too slowly')

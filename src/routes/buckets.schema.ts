@@ -1,4 +1,7 @@
-/** What OpenAPI says of the storage routes, and what Fastify reads their queries and types their handlers by. */
+/**
+ * The schemas of the storage routes. OpenAPI describes the routes by them, Fastify reads queries by them,
+ * and TypeScript types the handlers by them.
+ */
 import { type TSchema, Type } from '@sinclair/typebox'
 import { failure } from '../http/errors.ts'
 import { integer, text } from '../http/parameters.ts'
@@ -6,25 +9,27 @@ import { integer, text } from '../http/parameters.ts'
 /** The longest id, in bytes of UTF-8. */
 export const MAX_ID_BYTES = 512
 
-/** The longest life that a PUT may give, in seconds: ten years of 366 days. */
+/** The longest `ttl` of a PUT, in seconds: ten years of 366 days. */
 export const MAX_TTL_SECONDS = 10 * 366 * 24 * 60 * 60
 
-/** The most objects of a page. */
+/** The maximum number of objects on a page. */
 export const MAX_LIMIT = 1000
 
 const tags = ['buckets']
 
-/** The route checks ids itself: a schema counts characters, and not bytes. */
+/** For OpenAPI. The route itself checks ids, because a schema counts characters instead of bytes. */
 const params = Type.Object({
   id: Type.String({
-    description: `1 to ${MAX_ID_BYTES} bytes of UTF-8, percent-encoded. No control characters, not \`.\` or \`..\``,
+    description: `1 to ${MAX_ID_BYTES} bytes of UTF-8, percent-encoded, without control characters. Not \`.\` or \`..\`.`,
     minLength: 1,
     maxLength: MAX_ID_BYTES,
     pattern: '^(?!\\.\\.?$)[^\\u0000-\\u001f\\u007f-\\u009f]*$',
   }),
 })
 
-const ETag = Type.String({ description: 'A strong entity tag, made from the bytes alone' })
+const ETag = Type.String({
+  description: 'A strong entity tag. Objects with the same bytes have the same tag.',
+})
 const Expiration = Type.Integer({
   description: 'When the object expires, in Unix seconds. Absent if it does not expire.',
 })
@@ -38,11 +43,14 @@ const contentHeaders = {
 
 const preconditions = {
   'If-Match': Type.Optional(
-    Type.String({ description: '`*` or entity tags: 412 unless the object has one of them' }),
+    Type.String({
+      description: 'Entity tags, or `*` for any. If the object has none of them, the response is 412.',
+    }),
   ),
   'If-None-Match': Type.Optional(
     Type.String({
-      description: '`*` or entity tags: 412, or 304 to GET and HEAD, if the object has one of them',
+      description:
+        'Entity tags, or `*` for any. If the object has one of them, GET and HEAD get 304, PUT and DELETE 412.',
     }),
   ),
 }
@@ -57,26 +65,26 @@ const bytes = (description: string, headers: Record<string, TSchema>) =>
   Type.Unsafe<Buffer>({ description, headers, content: anyBytes })
 
 const failures = {
-  400: failure('The id, a parameter or a header is malformed'),
+  400: failure('The id, a parameter or a header is invalid'),
   500: failure('An internal error. The log has the cause.'),
   503: failure('Overloaded, or the storage engine is unavailable', {
-    'Retry-After': Type.Integer({ description: 'In seconds' }),
+    'Retry-After': Type.Integer({ description: 'How many seconds to wait before the next attempt' }),
   }),
 }
 const objectFailures = {
   ...failures,
-  412: failure('A precondition failed: nothing has changed'),
+  412: failure('A precondition failed. Nothing has changed.'),
   414: failure(`The id is longer than ${MAX_ID_BYTES} bytes`),
 }
-const notModified = nothing("If-None-Match has the object's entity tag", validators)
-const absent = failure('There is no object under the id')
+const notModified = nothing("Not modified: If-None-Match lists the object's entity tag", validators)
+const absent = failure('No object has this id')
 
 export const putSchema = {
   tags,
   operation: 'putObject',
   summary: 'Store an object',
   description:
-    'Stores any bytes, with any Content-Type or none. An existing object is replaced, and so is its expiry.',
+    'Stores any bytes, with any Content-Type or without one. Replaces an existing object and its expiry.',
   params,
   querystring: Type.Object({
     ttl: Type.Optional(
@@ -89,8 +97,8 @@ export const putSchema = {
   headers: Type.Object(preconditions),
   requestBody: { content: anyBytes },
   response: {
-    201: nothing('Created', { ETag }),
-    204: nothing('Replaced', { ETag }),
+    201: nothing('A new object was stored', { ETag }),
+    204: nothing('An existing object was replaced', { ETag }),
     413: failure('The object is larger than MAX_OBJECT_BYTES'),
     415: failure('Content-Encoding is not identity'),
     507: failure('The store is full'),
@@ -144,7 +152,7 @@ export const deleteSchema = {
   summary: 'Delete an object',
   params,
   headers: Type.Object(preconditions),
-  response: { 204: nothing('Deleted'), 404: absent, ...objectFailures },
+  response: { 204: nothing('The object was deleted'), 404: absent, ...objectFailures },
 }
 
 const ListedObject = Type.Object({
@@ -163,12 +171,13 @@ export const listSchema = {
   operation: 'listObjects',
   summary: 'List objects',
   description:
-    'Lists objects page by page, in no particular order. Every id that exists from the first page to the last is listed.',
+    'Lists objects page by page, in no particular order. An id that exists during the whole listing is on one of the pages.',
   querystring: Type.Object({
     prefix: anyText('prefix', 'Only ids that begin with this text'),
     limit: integer('limit', 1, MAX_LIMIT, {
       default: 100,
-      description: 'The maximum number of objects on a page. A page may have fewer, even if more follow.',
+      description:
+        'The maximum number of objects on a page. A page may have fewer, even if more pages follow.',
     }),
     cursor: anyText('cursor', 'The `next` of the previous page. Empty for the first page.'),
   }),

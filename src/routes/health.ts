@@ -3,7 +3,7 @@ import { Type } from '@sinclair/typebox'
 import { failure, notReady, shuttingDown } from '../http/errors.ts'
 
 const tags = ['operations']
-const ok = Type.Object({ status: Type.Literal('ok') }, { description: 'Passed' })
+const ok = Type.Object({ status: Type.Literal('ok') }, { description: 'The check passed' })
 
 const livezSchema = {
   tags,

@@ -288,7 +288,8 @@ const cases: Case[] = [
     series: { ...IDLE, ...engineDurations(98, 100) },
     minute: 20,
     firing: ['StorageApiEngineSlow'],
-    description: 'The p99 duration of the storage engine of a:5000 is 550ms. Requests that use it take longer.',
+    description:
+      'The p99 duration of the storage engine of a:5000 is 550ms. Requests that use it take longer.',
   },
   {
     name: 'an engine of which 0.5 % of the operations take that long',

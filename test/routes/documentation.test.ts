@@ -370,12 +370,14 @@ t.test('a browser keeps the files of the page for an hour', async (t) => {
     t.equal((await app.inject(url)).headers['cache-control'], 'max-age=3600', url)
 })
 
-/** The page in a browser: its elements, after its scripts have run. */
-const browse = (url: string) =>
+/** The page in a browser: its elements after its scripts have run. */
+const browse = (url: string, ...options: string[]) =>
   outputOf([
     ...['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--virtual-time-budget=15000'],
-    ...['--dump-dom', url],
+    ...[...options, '--dump-dom', url],
   ])
+
+const DARK = '--blink-settings=preferredColorScheme=0'
 
 /** The operations that the page shows, in their order: `get /livez`. */
 const shown = (page: string) =>
@@ -383,7 +385,7 @@ const shown = (page: string) =>
     ([, method, path]) => `${method?.toLowerCase()} ${path}`,
   )
 
-t.test('the page of the document has a browser', { skip: lacking('chromium') }, async (t) => {
+t.test('the page of the document, in a browser', { skip: lacking('chromium') }, async (t) => {
   const app = build(t)
   const url = `http://127.0.0.1:${await listen(app)}/docs`
   const page = await browse(url)
@@ -407,6 +409,7 @@ t.test('the page of the document has a browser', { skip: lacking('chromium') }, 
 
   t.test('it follows the color scheme of the system', async (t) => {
     t.notMatch(page, /<html[^>]*dark-mode/)
+    t.match(await browse(url, DARK), /<html[^>]*dark-mode/)
   })
 
   t.test('it links the document, and asks nobody else for anything', async (t) => {
