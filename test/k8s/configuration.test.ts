@@ -146,8 +146,12 @@ t.test('the ServiceMonitor scrapes as Prometheus does, under the same job and in
           interval: global.scrape_interval,
           scrapeTimeout: global.scrape_timeout,
           relabelings: [
-            { targetLabel: 'job', replacement: job_name },
-            { sourceLabels: ['__meta_kubernetes_pod_name'], targetLabel: 'instance' },
+            { action: 'replace', targetLabel: 'job', replacement: job_name },
+            {
+              action: 'replace',
+              sourceLabels: ['__meta_kubernetes_pod_name'],
+              targetLabel: 'instance',
+            },
           ],
         },
       ],

@@ -139,9 +139,9 @@ t.test('the user and group of storage-api are those of its image', async (t) => 
   t.match(readFileSync('Dockerfile', 'utf8'), `USER ${runAsUser}:${runAsGroup}\n`, 'uid and gid')
 })
 
-t.test('every probe asks a port and a path that exist, and being alive is not being ready', async (t) => {
+t.test('every probe asks a port and a path that exist, and liveness is not readiness', async (t) => {
   const app = build(t)
-  /** Who speaks no HTTP is asked by a command, which is that of Compose (configuration.test.ts), or by a connection. */
+  /** Valkey speaks no HTTP: probes run commands. configuration.test.ts has those of Compose. */
   const commands = ['valkey']
   const known: Record<string, string[]> = {
     prometheus: ['/-/healthy', '/-/ready'],
@@ -151,25 +151,41 @@ t.test('every probe asks a port and a path that exist, and being alive is not be
     const { livenessProbe, readinessProbe, startupProbe } = container
     t.ok(livenessProbe, `liveness: ${where}`)
     t.ok(readinessProbe, `readiness: ${where}`)
-    const question = ({ httpGet, exec, tcpSocket }: typeof livenessProbe) =>
-      httpGet?.path ?? exec?.command ?? tcpSocket?.port
+    const question = ({ httpGet, exec }: typeof livenessProbe) => httpGet?.path ?? exec?.command
     t.notSame(question(livenessProbe), question(readinessProbe), `liveness is not readiness: ${where}`)
     for (const probe of [livenessProbe, readinessProbe, startupProbe]) {
       if (probe === undefined) continue
-      if (commands.includes(container.name) && probe.exec !== undefined) continue
-      const { port } = probe.httpGet ?? probe.tcpSocket ?? {}
+      if (commands.includes(container.name)) {
+        t.ok(probe.exec, `a command: ${where}`)
+        continue
+      }
+      const { port, path } = probe.httpGet ?? {}
       t.ok(
         container.ports.some(({ name }) => name === port),
         `port ${port}: ${where}`,
       )
-      if (commands.includes(container.name)) continue
-      const { path } = probe.httpGet ?? {}
       const exists =
         container.name === 'storage-api'
           ? (await app.inject(path ?? '')).statusCode === 200
           : known[container.name]?.includes(path ?? '')
       t.ok(exists, `path ${path}: ${where}`)
     }
+  }
+})
+
+t.test('a frozen process is noticed and killed, and does not get the time to shut down', async (t) => {
+  for (const { where, pod, container } of containers) {
+    const { httpGet, exec, terminationGracePeriodSeconds: grace } = container.livenessProbe
+    t.ok(httpGet ?? exec, `the process has to reply, because the kernel accepts connections for it: ${where}`)
+    // The default of a pod is 30 s.
+    t.ok(grace > 0 && grace < (pod.spec.terminationGracePeriodSeconds ?? 30), `${grace} s: ${where}`)
+  }
+})
+
+t.test('a Service has an address of each IP family of the cluster', async (t) => {
+  for (const stack of stacks) {
+    for (const { metadata, spec } of stack.all('Service'))
+      t.equal(spec.ipFamilyPolicy, 'PreferDualStack', `${stack.name}, Service ${metadata.name}`)
   }
 })
 

@@ -49,8 +49,7 @@ const PORTS: Port[] = [
 /** Whether a rule of a policy, with its peers under `from` or `to`, lets this party and port pass. */
 function passes({ from, to, ports = [] }: Rule, party: Party, { port, protocol }: Port): boolean {
   const portPasses =
-    ports.length === 0 ||
-    ports.some((allowed) => allowed.port === port && (allowed.protocol ?? 'TCP') === protocol)
+    ports.length === 0 || ports.some((allowed) => allowed.port === port && allowed.protocol === protocol)
   const peers = from ?? to
   return (
     portPasses &&
