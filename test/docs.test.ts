@@ -97,7 +97,7 @@ t.test('docs/api.md has every error that a client can get, and no other', async 
     invalidParameters: [[putSchema.querystring.properties.ttl.allowed]],
     notReady: ['storage engine is unreachable'],
   }
-  const { ErrorBody, HttpError, ClientGoneError, InjectedFaultError, failure, ...makers } = errors
+  const { ErrorBody, HttpError, ClientGoneError, failure, ...makers } = errors
   const made = Object.entries(makers).map(([name, make]) => {
     const makeError = make as (...args: unknown[]) => errors.HttpError
     const { statusCode, message } = make instanceof HttpError ? make : makeError(...(examples[name] ?? []))

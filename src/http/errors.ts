@@ -1,5 +1,4 @@
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
-import type { Fault } from './faults.ts'
 
 /** The body of every answer that is not a success: a shared schema, which the errors plugin adds. */
 export const ErrorBody = Type.Object(
@@ -40,17 +39,6 @@ export class HttpError extends Error {
 /** The client closed the connection before its request was complete: there is nobody left to answer. */
 export class ClientGoneError extends Error {
   override name = 'ClientGoneError'
-}
-
-/** A success that a drill makes fail: what comes of any fault, while the log says which it was. */
-export class InjectedFaultError extends Error {
-  override name = 'InjectedFaultError'
-  readonly statusCode: number | undefined
-
-  constructor({ text, statusCode }: Fault) {
-    super(`fault injected: ${text}`)
-    this.statusCode = statusCode
-  }
 }
 
 const RETRY_AFTER_SECONDS = 1

@@ -1,6 +1,5 @@
 import { createHash, type Hash, hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { MaybePromise, Store } from '../store/store.ts'
 import { ClientGoneError, objectTooLarge, storeFull } from './errors.ts'
 
 /**
@@ -44,15 +43,22 @@ export interface Upload {
   etag: string
 }
 
-export interface ReceiveOptions {
-  /** The most bytes that a body may have. */
-  maxBytes: number
-  store: Pick<Store, 'reserve' | 'release'>
-  /** Runs when there is room for the body and before any of it is read, and says whether to read it. */
-  accept: () => MaybePromise<boolean>
+/** Memory for request bodies, in bytes: the part of a store that an upload needs. */
+export interface UploadMemory {
+  /** Returns false, and reserves nothing, if the limit would be exceeded. */
+  reserve(bytes: number): boolean
+  release(bytes: number): void
 }
 
-/** A buffer that grows, reserved from the store at every moment, and the hash of what is in it. */
+export interface ReceiveOptions {
+  /** The maximum size of a body. */
+  maxBytes: number
+  memory: UploadMemory
+  /** Called when memory for the body is reserved and before the body is read. Returns whether to read it. */
+  accept: () => boolean | Promise<boolean>
+}
+
+/** A buffer that grows, reserved at every moment, and the hash of what is in it. */
 class Body {
   readonly #options: ReceiveOptions
   readonly #declaredLength: number
@@ -95,7 +101,7 @@ class Body {
   }
 
   release(bytes = this.#reserved): void {
-    this.#options.store.release(bytes)
+    this.#options.memory.release(bytes)
     this.#reserved -= bytes
   }
 
@@ -107,7 +113,7 @@ class Body {
   }
 
   #reserve(bytes: number): void {
-    if (!this.#options.store.reserve(bytes)) throw storeFull
+    if (!this.#options.memory.reserve(bytes)) throw storeFull
     this.#reserved += bytes
   }
 

@@ -3,10 +3,10 @@ import { totalmem } from 'node:os'
 import { type Static, type TInteger, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { FAULTS, FAULTS_ALLOWED, type Fault, parseFaults } from '../http/faults.ts'
 import { integer, parseParameters, text } from '../http/parameters.ts'
 import { HEAD_BYTES } from '../store/redis/object.ts'
 import { type Engine, parseStorageUrl, storageUrl } from '../store/storage-url.ts'
+import { FAULTS, FAULTS_ALLOWED, type Fault, parseFaults } from './faults.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
 

@@ -108,7 +108,7 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
     const preconditions = readPreconditions(headers)
     const upload = await receive(request.raw, {
       maxBytes: config.MAX_OBJECT_BYTES,
-      store,
+      memory: store,
       accept: () =>
         settle(preconditions === undefined || store.check(id, preconditions), (isAccepted) => {
           if (isAccepted) reply.askForBody()

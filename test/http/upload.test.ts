@@ -16,10 +16,10 @@ t.test('a long body that is there already is read in many turns of the event loo
   }
   let immediate = setImmediate(count)
   t.teardown(() => clearImmediate(immediate))
-  const store = { reserve: () => true, release: () => {} }
+  const memory = { reserve: () => true, release: () => {} }
   const upload = await receive(request as unknown as IncomingMessage, {
     maxBytes: length,
-    store,
+    memory,
     accept: () => true,
   })
   t.equal(upload?.bytes.length, length)
