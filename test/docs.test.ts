@@ -1,6 +1,5 @@
 /** What the documentation says and the code decides: names, defaults, limits, messages. */
-import { existsSync, globSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { globSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import * as errors from '../src/http/errors.ts'
 import { BUCKETS_SECONDS } from '../src/metrics/duration-histogram.ts'
@@ -42,19 +41,25 @@ function table(file: string, head: string, after = ''): string[][] {
 /** What stands in backticks. */
 const codes = (markdown = '') => [...markdown.matchAll(/`([^`]*)`/g)].map(([, code = '']) => code)
 
-/** Variables and their defaults, as a table of README.md has them. */
-const documented = (after: string) =>
-  Object.fromEntries(
-    table('README.md', '| variable |', after).flatMap(([names, defaults = '']) =>
-      codes(names).map((name, i) => [name, defaults.includes('`') ? codes(defaults)[i] : defaults]),
-    ),
-  )
+/** Variables and their defaults, as the tables below a heading of docs/configuration.md have them. */
+function documented(heading: string): Record<string, string> {
+  const [, section = ''] = read('docs/configuration.md').split(`\n## ${heading}\n`)
+  const rows = (section.split('\n## ', 1)[0] as string).matchAll(/^\| `(\w+)` \| (.*?) ?\|/gm)
+  return Object.fromEntries([...rows].map(([, name, value = '']) => [name, value.replaceAll('`', '')]))
+}
 
 const { properties: settings } = configSchema
 
-t.test('README.md has every setting with its default', async (t) => {
+/** Variables and their defaults, by a pattern for both. */
+const variables = (pattern: RegExp, ...files: string[]): Record<string, string> =>
+  Object.fromEntries(
+    files.flatMap((file) => [...read(file).matchAll(pattern)].map(([, name, value]) => [name, value])),
+  )
+const ofCompose = variables(/\$\{(\w+):-([^}]*)\}/g, ...globSync('compose/*/compose.yaml'))
+
+t.test('docs/configuration.md has every setting with its default', async (t) => {
   const defaults = Object.entries(settings).map(([name, schema]) => [name, `${schema.default ?? ''}`])
-  t.strictSame(documented('## Settings'), {
+  t.strictSame(documented('The service'), {
     ...Object.fromEntries(defaults),
     MAX_STORE_BYTES: 'half of the memory',
     MAX_CONNECTIONS: 'what the memory allows',
@@ -62,30 +67,34 @@ t.test('README.md has every setting with its default', async (t) => {
 })
 
 t.test(
-  'README.md has every other variable of Compose and of the traffic script with its default',
+  'docs/configuration.md has every other variable of Compose and of the traffic script with its default',
   async (t) => {
-    const variables = (pattern: RegExp, ...files: string[]) =>
-      Object.fromEntries(
-        files.flatMap((file) =>
-          [...read(file).matchAll(pattern)].map(([, name = '', value]) => [name, value]),
-        ),
-      )
-    const { REVISION, ...compose } = variables(/\$\{(\w+):-([^}]*)\}/g, ...globSync('compose/*/compose.yaml'))
+    const others = Object.entries(ofCompose).filter(([name]) => !(name in settings))
+    t.strictSame(documented('Compose'), Object.fromEntries(others))
     t.strictSame(
-      documented('`compose.yaml` passes'),
-      Object.fromEntries(Object.entries(compose).filter(([name]) => !(name in settings))),
-    )
-    t.strictSame(
-      documented('`scripts/generate_traffic.sh` reads'),
+      documented('The traffic script'),
       variables(/^(\w+)=\$\{\1:-(.*)\}$/gm, 'scripts/generate_traffic.sh'),
     )
-    const [, kept] = /`compose.yaml` passes all but (.*?) on/s.exec(read('README.md')) ?? []
-    t.strictSame(
-      new Set(codes(kept)),
-      new Set(Object.keys(settings).filter((name) => name !== 'REVISION' && !(name in compose))),
-    )
+    const page = read('docs/configuration.md').replace(/\s+/g, ' ')
+    const [, kept] = /passes every setting of the service to its container, except (.*?)\. /.exec(page) ?? []
+    t.strictSame(new Set(codes(kept)), new Set(Object.keys(settings).filter((name) => !(name in ofCompose))))
   },
 )
+
+t.test('.env.example has every variable of Compose, commented out, with its default', async (t) => {
+  const example = read('.env.example')
+  t.strictSame(
+    variables(/^# ([A-Z_]+)=(.*)$/gm, '.env.example'),
+    Object.fromEntries(
+      Object.entries(ofCompose).map(([name, value]) => {
+        const isComputed = name === 'MAX_STORE_BYTES' || name === 'MAX_CONNECTIONS'
+        const setting = settings[name as keyof typeof settings]
+        return [name, value || (isComputed ? '' : `${setting?.default ?? ''}`)]
+      }),
+    ),
+  )
+  t.notMatch(example, /^[^#\n]/m, 'a copy of it changes nothing')
+})
 
 t.test('docs/api.md has every error that a client can get, and no other', async (t) => {
   const examples: Record<string, unknown[]> = {
@@ -127,15 +136,14 @@ t.test('limits and figures are those of the code', async (t) => {
   const [KiB, MiB] = [2 ** 10, 2 ** 20]
   const said: [string, ...string[]][] = [
     [
-      'README.md',
-      `1 to ${MAX_ID_BYTES} bytes of UTF-8`,
+      'docs/metrics.md',
       `buckets from ${1e6 * (BUCKETS_SECONDS[0] as number)} us to ${BUCKETS_SECONDS.at(-1)} s`,
     ],
     [
       'docs/api.md',
       `1 to ${MAX_ID_BYTES} bytes of UTF-8`,
       `\`?ttl=SECONDS\`, 1 to ${MAX_TTL_SECONDS}`,
-      `| \`limit\` | ${listSchema.querystring.properties.limit.default} | the most objects of a page, 1 to ${MAX_LIMIT} |`,
+      `| \`limit\` | ${listSchema.querystring.properties.limit.default} | most objects on a page, 1 to ${MAX_LIMIT} |`,
       `${RECORD.bytes} bytes of bookkeeping, and ${OWN_BUFFER.bytes} more above ${MAX_PACKED_BYTES / KiB} KiB`,
       `| ${LIMIT_MS / 1000} s without an answer`,
       `| ${MAX_HEADER_BYTES / KiB} KiB, ${MAX_HEADERS} headers |`,
@@ -187,7 +195,7 @@ t.test('limits and figures are those of the code', async (t) => {
   }
 })
 
-t.test('README.md has the metrics of the page, with their labels and what these can be', async (t) => {
+t.test('docs/metrics.md has the metrics of the page, with their labels and what these can be', async (t) => {
   const pages = await Promise.all(
     ['memory:', 'redis://127.0.0.1:1'].map((url) => scrape(build(t, { STORAGE_URL: url }))),
   )
@@ -199,7 +207,7 @@ t.test('README.md has the metrics of the page, with their labels and what these 
     labels[name] ??= new Set()
     for (const [, label = ''] of one.matchAll(/(\w+)="/g)) if (label !== 'le') labels[name].add(label)
   }
-  const rows = table('README.md', '| name | type |').slice(0, -1)
+  const rows = table('docs/metrics.md', '| name | type |').slice(0, -1)
   const all = new Set(Object.values(labels).flatMap((some) => [...some]))
   t.strictSame(
     Object.fromEntries(
@@ -242,38 +250,14 @@ t.test('the runbook has every reason to reject a request, with its status', asyn
   t.strictSame(Object.fromEntries(said), Object.fromEntries(answered))
 })
 
-t.test('one version and one port, wherever they stand', async (t) => {
-  const { version } = JSON.parse(read('package.json'))
+t.test('one port, wherever it stands', async (t) => {
   const port = settings.PORT.default
   for (const [file, text] of [
-    ['Dockerfile', `ARG VERSION=${version}\n`],
     ['Dockerfile', `EXPOSE ${port}\n`],
-    ['compose/storage-api/compose.yaml', `image: storage-api:${version}\n`],
     ['compose/storage-api/compose.yaml', `:\${STORAGE_API_PORT:-${port}}:${port}"`],
     ['compose/prometheus/prometheus.yml', `["storage_api:${port}"]`],
-    ['docs/kubernetes.md', `docker build --tag storage-api:${version} .`],
     ['README.md', `http://127.0.0.1:${port}/api/buckets/greeting`],
   ] as const) {
     t.ok(read(file).includes(text), `${file}: ${text}`)
-  }
-})
-
-t.test('links lead somewhere, and the npm scripts that are named exist', async (t) => {
-  const { scripts } = JSON.parse(read('package.json'))
-  const anchor = (heading: string) =>
-    heading
-      .toLowerCase()
-      .replace(/[^\w\- ]/g, '')
-      .replaceAll(' ', '-')
-  for (const file of ['README.md', ...globSync('docs/**/*.md')]) {
-    for (const [, path, hash] of read(file).matchAll(/\]\(([^):#]*)(?:#([^)]*))?\)/g)) {
-      const target = path ? join(dirname(file), path) : file
-      t.ok(existsSync(target), `${file}: ${target}`)
-      if (hash === undefined) continue
-      const headings = [...read(target).matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => anchor(heading))
-      t.ok(headings.includes(hash), `${file}: ${target}#${hash}`)
-    }
-    for (const [, script = ''] of read(file).matchAll(/npm run ([\w:-]+)/g))
-      t.ok(script in scripts, `${file}: ${script}`)
   }
 })

@@ -1,0 +1,90 @@
+/** The documents as documents: their links, their commands, the files and scripts that they name. */
+import { globSync, readFileSync } from 'node:fs'
+import { dirname, normalize } from 'node:path'
+import t from 'tap'
+import { anchorsOf, commandsOf, DOCUMENTS, linksOf, MARKERS, proseOf } from './documents.ts'
+import { runSync } from './process.ts'
+
+const read = (file: string) => readFileSync(file, 'utf8')
+
+/** Files of the repository, and their folders. */
+const files = runSync('git', 'ls-files', '--cached', '--others', '--exclude-standard').stdout.split('\n')
+const paths = new Set(files.flatMap((file) => [file, ...foldersOf(file)]))
+
+function foldersOf(path: string): string[] {
+  const folder = dirname(path)
+  return folder === '.' ? ['.'] : [folder, ...foldersOf(folder)]
+}
+
+/** Blocks of commands that nobody runs, by their document and their first line. */
+const EXAMPLES = ['CONTRIBUTING.md: npm version minor']
+
+const commands = DOCUMENTS.flatMap(commandsOf)
+const linesOf = (marker: string) =>
+  commands.filter((block) => block.marker === marker).flatMap(({ text }) => text.trim().split('\n'))
+
+t.test('every link leads to a file of the repository, and to one of its headings', async (t) => {
+  for (const file of DOCUMENTS) {
+    for (const link of linksOf(file)) {
+      const [path = '', anchor] = link.split('#')
+      const target = path === '' ? file : normalize(`${dirname(file)}/${decodeURI(path)}`).replace(/\/$/, '')
+      t.ok(paths.has(target), `${file}: ${link}`)
+      if (anchor !== undefined && paths.has(target)) t.ok(anchorsOf(target).has(anchor), `${file}: ${link}`)
+    }
+  }
+})
+
+t.test('every file and every script that a document names exists', async (t) => {
+  const { scripts } = JSON.parse(read('package.json'))
+  for (const file of DOCUMENTS) {
+    const named = proseOf(file).matchAll(
+      /`((?:src|test|docs|scripts|compose|k8s|\.ci|\.github)\/[\w./*-]*)`/g,
+    )
+    for (const [, path = ''] of named) {
+      const isCapital = /[A-Z]{4,}/.test(path.replace('README', ''))
+      if (!isCapital) t.not(globSync(path).length, 0, `${file}: ${path}`)
+    }
+    for (const [, script = ''] of read(file).matchAll(/npm run (?:--silent )?([\w:-]+)/g))
+      t.ok(script in scripts, `${file}: npm run ${script}`)
+  }
+})
+
+t.test('every block of commands is run, or says why not', async (t) => {
+  for (const { file, line, marker } of commands) t.ok(MARKERS.includes(marker), `${file}:${line}: ${marker}`)
+  const examples = commands.filter(({ marker }) => marker === 'example')
+  t.strictSame(
+    examples.map(({ file, text }) => `${file}: ${text.split('\n')[0]}`),
+    EXAMPLES,
+  )
+})
+
+t.test('.ci/run runs the tests by the commands of README.md', async (t) => {
+  const script = read('.ci/run')
+  for (const command of linesOf('ci')) {
+    const words = command.split(' ').map((word) => word.replace(/[.*+?()[\]{}|\\^$]/g, '\\$&'))
+    t.match(script, RegExp(`^[^#]*\\b${words.join('(?: --[\\w=-]+)* ')}\\b`, 'm'), command)
+  }
+})
+
+t.test('docs/kubernetes.md, which is run on a cluster, has the commands of README.md', async (t) => {
+  const run = commandsOf('docs/kubernetes.md').flatMap(({ text }) => text.split('\n'))
+  for (const command of linesOf('cluster')) {
+    t.ok(
+      run.some((line) => line.replace(/ +#.*/, '') === command),
+      command,
+    )
+  }
+})
+
+t.test('prose is wrapped at 100 columns', async (t) => {
+  for (const file of DOCUMENTS) {
+    const lines = proseOf(file)
+      .split('\n')
+      .filter((line) => !/^\s*\||\]\(\S+\)$|^!\[/.test(line))
+    t.strictSame(
+      lines.filter((line) => line.length > 100),
+      [],
+      file,
+    )
+  }
+})

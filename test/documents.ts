@@ -1,0 +1,87 @@
+/** The Markdown files of the repository, and what tests need to know of them. */
+import { globSync, readFileSync } from 'node:fs'
+
+/** All Markdown files, as paths from the root, README.md first. */
+export const DOCUMENTS = globSync(['*.md', '{compose,docs,k8s,scripts,src,test}/**/*.md']).sort(
+  (a, b) => Number(b === 'README.md') - Number(a === 'README.md') || (a < b ? -1 : 1),
+)
+
+/**
+ * Words after `sh` in the first line of a block of commands. They say how the commands are tested:
+ *
+ * - none: test/e2e/documents.e2e.ts runs the block.
+ * - `server`: the same, and the last command runs until it is stopped.
+ * - `ci`: .ci/run has each of the commands.
+ * - `cluster`: docs/kubernetes.md has each of the commands, and test/e2e runs that page on a cluster.
+ * - `example`: nobody runs the block.
+ */
+export const MARKERS = ['', 'server', 'ci', 'cluster', 'example']
+
+export interface Block {
+  file: string
+  /** The number of its first line, from 1. */
+  line: number
+  language: string
+  /** One of {@link MARKERS} for a block of commands. */
+  marker: string
+  text: string
+  /** What the commands print, if a block of `text` follows. A line `...` stands for any lines. */
+  output: string | undefined
+}
+
+/** A fenced block, indented or not. */
+const FENCE = /^( *)```([\w-]*) *(.*)\n((?:.*\n)*?)\1```$/gm
+
+/** The fenced blocks of a document. */
+export function blocksOf(file: string): Block[] {
+  const page = readFileSync(file, 'utf8')
+  const fences = [...page.matchAll(FENCE)]
+  return fences.map((fence, i) => {
+    const [whole, indentation = '', language = '', marker = '', text = ''] = fence
+    const next = fences[i + 1]
+    const isNear = next !== undefined && page.slice(fence.index + whole.length, next.index).trim() === ''
+    return {
+      ...{ file, language, marker },
+      line: page.slice(0, fence.index).split('\n').length,
+      text: unindent(text, indentation),
+      output: isNear && next[2] === 'text' ? unindent(next[4] ?? '', next[1] ?? '') : undefined,
+    }
+  })
+}
+
+const unindent = (text: string, indentation: string) => text.replace(RegExp(`^${indentation}`, 'gm'), '')
+
+/** The commands of a document, block by block. */
+export const commandsOf = (file: string) => blocksOf(file).filter(({ language }) => language === 'sh')
+
+/** A document without its fenced blocks. */
+export const proseOf = (file: string) => readFileSync(file, 'utf8').replace(FENCE, '')
+
+/** The anchors of a document, by GitHub's rule: https://github.com/gjtorikian/html-pipeline, table of contents. */
+export function anchorsOf(file: string): Set<string> {
+  const seen = new Map<string, number>()
+  const headings = [...proseOf(file).matchAll(/^#{1,6} +(.*?)[ #]*$/gm)].map(([, heading = '']) => {
+    const anchor = heading
+      .replace(/!?\[([^\]]*)\]\([^)]*\)/g, '$1')
+      .toLowerCase()
+      .replace(/[^\p{L}\p{M}\p{N}\p{Pc}\- ]/gu, '')
+      .replaceAll(' ', '-')
+    const times = seen.get(anchor) ?? 0
+    seen.set(anchor, times + 1)
+    return times === 0 ? anchor : `${anchor}-${times}`
+  })
+  return new Set(headings)
+}
+
+/** The links of a document that lead into the repository, as they are written. */
+export function linksOf(file: string): string[] {
+  const prose = proseOf(file).replace(/`[^`]*`/g, '``')
+  const targets = [
+    /\]\(<?([^)>\s]+)>?(?:\s+"[^"]*")?\)/g,
+    /^\[[^\]]+\]:\s*(\S+)/gm,
+    /\b(?:href|src)="([^"]+)"/g,
+  ]
+  return targets
+    .flatMap((pattern) => [...prose.matchAll(pattern)].map(([, target = '']) => target))
+    .filter((target) => !/^[a-z]+:/i.test(target))
+}

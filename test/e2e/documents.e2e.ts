@@ -1,0 +1,114 @@
+/** Runs the commands of the documents as they are written, in a fresh clone, on free ports. */
+import { randomUUID } from 'node:crypto'
+import { cpSync, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { type Block, commandsOf, DOCUMENTS } from '../documents.ts'
+import { freePorts, guard, outputOf, run, start, stop, temporaryDirectory } from '../process.ts'
+import { eventually } from './prometheus.ts'
+import { requireTool } from './require-tool.ts'
+
+requireTool('docker', 'compose', 'version')
+requireTool('jq', '--version')
+
+t.setTimeout(1_500_000)
+
+/** Commands of these documents are run elsewhere, or take hours. */
+const LEFT_OUT = ['docs/kubernetes.md', 'docs/performance.md']
+
+/** The ports that the documents name. Each has a free port in its place. */
+const NAMED_PORTS = ['5000', '9090', '3000', '5001', '6390']
+const [api = 0, prometheus = 0, grafana = 0, ...others] = await freePorts(NAMED_PORTS.length + 1)
+const ports = new Map([api, prometheus, grafana, ...others].map((port, i) => [NAMED_PORTS[i], `${port}`]))
+/** Where `npm start` listens while the stack has the port that it has by default. */
+const ownPort = `${others.at(-1)}`
+
+const { path: cwd } = temporaryDirectory('documents')
+const env = {
+  COMPOSE_PROJECT_NAME: `documents-${randomUUID()}`,
+  STORAGE_API_PORT: `${api}`,
+  PROMETHEUS_PORT: `${prometheus}`,
+  GRAFANA_PORT: `${grafana}`,
+  BASE_URL: `http://localhost:${api}`,
+  PORT: ownPort,
+  DURATION: '5',
+}
+
+/** A healthy service has no line that a runbook looks for: no match is no failure. */
+const PREAMBLE = `
+  set -eo pipefail
+  grep() { command grep "$@" || [ $? -eq 1 ]; }
+  export -f grep
+`
+
+const withPorts = (text: string) =>
+  text.replace(RegExp(`\\b(?:${NAMED_PORTS.join('|')})\\b`, 'g'), (port) => ports.get(port) as string)
+
+const bash = (text: string) => ['bash', '-c', `${PREAMBLE}\n${withPorts(text)}`]
+
+/** What is committed, and what is not yet. */
+async function cloneInto(directory: string): Promise<void> {
+  await outputOf(['git', 'clone', '--quiet', '.', directory])
+  const changed = await outputOf(['git', 'ls-files', '-z', '--modified', '--others', '--exclude-standard'])
+  for (const file of changed.split('\0').filter((name) => name !== ''))
+    if (existsSync(file)) cpSync(file, join(directory, file))
+    else rmSync(join(directory, file), { force: true })
+}
+
+const compose = (...args: string[]) => outputOf(['docker', 'compose', ...args], { cwd, env })
+
+await cloneInto(cwd)
+// The other tests have no Grafana either: no command asks for it.
+writeFileSync(join(cwd, 'compose.override.yaml'), 'services: { grafana: { profiles: [none] } }\n')
+const down = ['--profile', 'valkey', 'down', '--volumes', '--remove-orphans']
+const release = guard('docker', 'compose', '--project-name', env.COMPOSE_PROJECT_NAME, ...down)
+t.teardown(async () => {
+  await compose(...down)
+  release()
+})
+
+/** Makes the stack what README.md starts, whatever a document has done to it. */
+async function restore(): Promise<void> {
+  for (const file of ['.env', 'compose/valkey/secret/password']) rmSync(join(cwd, file), { force: true })
+  await compose('up', '--detach', '--wait')
+}
+
+/** A pattern for the output that a document shows. */
+const shown = (output: string) =>
+  RegExp(
+    `^${withPorts(output)
+      .trim()
+      .split('\n')
+      .map((line) => (line.trim() === '...' ? '[^]*' : line.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')))
+      .join('\n')}$`,
+  )
+
+async function isReady(port: string): Promise<boolean> {
+  const response = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined)
+  return response?.ok === true
+}
+
+async function check(t: Test, { marker, text, output }: Block): Promise<void> {
+  if (marker === 'server') {
+    const port = /\bPORT=(\d+)/.exec(withPorts(text))?.[1] ?? ownPort
+    const child = start(bash(text), { cwd, env })
+    const isOver = async () => child.exitCode !== null || (await isReady(port))
+    t.ok((await eventually(isOver, Boolean, 240)) && child.exitCode === null, 'it listens')
+    await stop(child)
+    return
+  }
+  const { status, stdout, stderr } = await run(bash(text), { cwd, env })
+  t.equal(status, 0, `${stdout}\n${stderr}`)
+  if (output !== undefined) t.match(stdout.trim(), shown(output))
+}
+
+for (const file of DOCUMENTS.filter((name) => !LEFT_OUT.includes(name))) {
+  const blocks = commandsOf(file).filter(({ marker }) => ['', 'server'].includes(marker))
+  if (blocks.length === 0) continue
+  t.test(`${file}: its commands do what it says`, { timeout: 600_000 }, async (t) => {
+    if (file !== 'README.md') await restore()
+    for (const block of blocks) {
+      await t.test(`line ${block.line}`, { timeout: 600_000 }, (t) => check(t, block))
+    }
+  })
+}
