@@ -88,3 +88,8 @@ t.test('prose is wrapped at 100 columns', async (t) => {
     )
   }
 })
+
+t.test('the words of the spell checker are in order, each once', async (t) => {
+  const words = read('scripts/words.txt').trim().split('\n')
+  t.strictSame(words, [...new Set(words)].sort())
+})

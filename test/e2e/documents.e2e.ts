@@ -91,9 +91,9 @@ async function isReady(port: string): Promise<boolean> {
 async function check(t: Test, { marker, text, output }: Block): Promise<void> {
   if (marker === 'server') {
     const port = /\bPORT=(\d+)/.exec(withPorts(text))?.[1] ?? ownPort
-    const child = start(bash(text), { cwd, env })
+    const child = start(bash(text), { cwd, env, stdio: ['ignore', 'ignore', 'inherit'] })
     const isOver = async () => child.exitCode !== null || (await isReady(port))
-    t.ok((await eventually(isOver, Boolean, 240)) && child.exitCode === null, 'it listens')
+    t.ok((await eventually(isOver, Boolean, 540)) && child.exitCode === null, 'it listens')
     await stop(child)
     return
   }
