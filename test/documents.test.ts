@@ -76,6 +76,29 @@ t.test('docs/kubernetes.md, which is run on a cluster, has the commands of READM
   }
 })
 
+t.test(
+  'docs/performance.md, whose benchmarks take hours, names programs and options that exist',
+  async (t) => {
+    const { scripts } = JSON.parse(read('package.json'))
+    const lines = commandsOf('docs/performance.md').flatMap(({ text }) =>
+      text
+        .replaceAll(/\\\n\s*/g, '')
+        .trim()
+        .split('\n'),
+    )
+    for (const line of lines) {
+      const [, name] = /^npm run ([\w:-]+)/.exec(line) ?? []
+      const command: string = name === undefined ? line : scripts[name]
+      const [, program = ''] = / ((?:scripts|test)\/\S+\.ts)/.exec(command) ?? []
+      if (!t.ok(paths.has(program), line)) continue
+      const [, own = ''] = (name === undefined ? line.split(program) : line.split(' -- ')) as string[]
+      const words = own.match(/(?<=^| )(?:--)?[a-z]+(?= |$)/g) ?? []
+      for (const word of words.filter((word) => name === undefined || word.startsWith('--')))
+        t.match(read(program), RegExp(`\\b${word.replace('--', '')}\\b[:(]`), `${line}: ${word}`)
+    }
+  },
+)
+
 t.test('prose is wrapped at 100 columns', async (t) => {
   for (const file of DOCUMENTS) {
     const lines = proseOf(file)
