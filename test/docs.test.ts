@@ -15,7 +15,7 @@ import {
   putSchema,
 } from '../src/routes/buckets.schema.ts'
 import { MAX_PACKED_BYTES, OWN_BUFFER, RECORD } from '../src/store/memory/memory.ts'
-import { LIMIT_MS } from '../src/store/redis/lanes.ts'
+import { LIMIT_MS } from '../src/store/redis/lane.ts'
 import { MAX_COUNT, MAX_SCANS } from '../src/store/redis/listing.ts'
 import { OPERATIONS } from '../src/store/redis/redis.ts'
 import { build, scrape } from './helper.ts'

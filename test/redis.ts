@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
-import { Deadlines } from '../src/store/redis/deadlines.ts'
+import { Answers } from '../src/store/redis/answers.ts'
 import { until } from './helper.ts'
 import { freePorts, lacking, outputOf, start, stop, temporaryDirectory } from './process.ts'
 
@@ -15,11 +15,11 @@ export function hasRedis(t: Test): boolean {
 
 /** Lifts the time limits of the engine during a test, because a busy machine would exceed them. */
 export function waitForEngine(t: Test): void {
-  const { limit } = Deadlines.prototype
+  const { within } = Answers.prototype
   // `t.intercept` would keep a stack trace of each call.
-  Deadlines.prototype.limit = (promise) => promise
+  Answers.prototype.within = (_limitMs, answer) => answer
   t.teardown(() => {
-    Deadlines.prototype.limit = limit
+    Answers.prototype.within = within
   })
 }
 

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ClientOfflineError, DisconnectsClientError, SocketTimeoutError } from '@redis/client'
 import type { FastifyBaseLogger } from 'fastify'
+import { TimeLimitError } from './answers.ts'
 import { errorCode, isRefusal, isUntrusted } from './connection.ts'
-import { TimeLimitError } from './deadlines.ts'
 import type { Lanes } from './lanes.ts'
 
 /** How long from one check to the next, in milliseconds. */

@@ -1,20 +1,8 @@
 import { ClientOfflineError } from '@redis/client'
-import {
-  type Arguments,
-  type Connection,
-  type ConnectionOptions,
-  connect,
-  errorCode,
-  type Primary,
-} from './connection.ts'
-import { type Deadlines, type Progress, TimeLimitError } from './deadlines.ts'
+import { TimeLimitError } from './answers.ts'
+import type { Arguments, ConnectionOptions, Primary } from './connection.ts'
 import { Gate } from './gate.ts'
-
-/** How long a connection may bring no answer to a command, in milliseconds. */
-export const LIMIT_MS = 800
-
-/** The same for a check. */
-const CHECK_LIMIT_MS = 1000
+import { CHECK_LIMIT_MS, Lane } from './lane.ts'
 
 /** After so many late checks in a row a connection is replaced although others bring answers, after some 3 s. */
 const MAX_LATE_CHECKS = 4
@@ -45,70 +33,6 @@ export interface Transfer {
   onSettled?(): void
 }
 
-/** What one lane knows of one server. */
-interface Traffic extends Progress {
-  /** The bytes of transfers that are not settled. */
-  bytes: number
-  /** How many checks in a row were late. */
-  lateChecks: number
-}
-
-/** One connection to the server, or to each server of a cluster, with the time limit for its commands. */
-class Lane {
-  readonly connection: Connection
-  readonly #deadlines: Deadlines
-  #traffic = new Map<string, Traffic>()
-
-  constructor(options: ConnectionOptions, deadlines: Deadlines) {
-    this.connection = connect(options)
-    this.#deadlines = deadlines
-  }
-
-  trafficOf(address: string): Traffic {
-    let traffic = this.#traffic.get(address)
-    if (traffic === undefined) {
-      traffic = { heardAt: 0, bytes: 0, lateChecks: 0 }
-      this.#traffic.set(address, traffic)
-    }
-    return traffic
-  }
-
-  send(key: string, args: Arguments, asBuffers: boolean, onSettled?: () => void): Promise<unknown> {
-    const sent = this.connection.send(key, args, asBuffers)
-    if (onSettled !== undefined) sent.then(onSettled, onSettled)
-    return this.#deadlines.limit(sent, LIMIT_MS, this.trafficOf(this.connection.addressOf(key)))
-  }
-
-  primaries(): Primary[] {
-    return this.connection.primaries().map(({ address, send }) => ({
-      address,
-      send: (args) => this.#deadlines.limit(send(args), LIMIT_MS, this.trafficOf(address)),
-    }))
-  }
-
-  /** Looks a key up on each primary. Returns the addresses of the primaries, each with its error if there is one. */
-  async check(key: string): Promise<[address: string, error: Error | undefined][]> {
-    const primaries = this.connection.primaries()
-    const checks = primaries.map(async ({ address, send }): Promise<[string, Error | undefined]> => {
-      const traffic = this.trafficOf(address)
-      try {
-        await this.#deadlines.limit(send(['EXISTS', key]), CHECK_LIMIT_MS, traffic)
-        traffic.lateChecks = 0
-      } catch (error) {
-        // A primary that names the server which holds the key is well.
-        if (errorCode(error) !== 'MOVED') return [address, error as Error]
-      }
-      return [address, undefined]
-    })
-    return Promise.all(checks)
-  }
-
-  renew(silent?: string[]): void {
-    this.#traffic = new Map()
-    this.connection.renew(silent)
-  }
-}
-
 /**
  * Several connections, so that no object waits behind the bytes of another one: one for checks, statistics and listings, one
  * for small commands, and some for large transfers, whose bytes are bounded.
@@ -121,8 +45,8 @@ export class Lanes {
   readonly #onRefused: () => void
 
   /** @param onRefused is called for each transfer that has waited for its turn in vain. */
-  constructor(options: ConnectionOptions, deadlines: Deadlines, onRefused: () => void) {
-    const open = () => new Lane(options, deadlines)
+  constructor(options: ConnectionOptions, onRefused: () => void) {
+    const open = () => new Lane(options)
     const openTransfers = () => Array.from({ length: TRANSFER_LANES }, open)
     this.#checks = open()
     this.#small = open()

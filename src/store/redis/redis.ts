@@ -16,8 +16,8 @@ import {
   type StoredObject,
   type StoreStats,
 } from '../store.ts'
+import { Answers } from './answers.ts'
 import { errorCode } from './connection.ts'
-import { Deadlines } from './deadlines.ts'
 import { Gate } from './gate.ts'
 import { Health } from './health.ts'
 import { Lanes, type Span } from './lanes.ts'
@@ -62,7 +62,6 @@ export interface RedisStoreOptions extends RemoteEngine {
 export class RedisStore implements Store {
   readonly engine: string
   readonly #options: RedisStoreOptions
-  readonly #deadlines = new Deadlines()
   readonly #lanes: Lanes
   readonly #memory: Gate
   readonly #reader: RedisReader
@@ -72,7 +71,7 @@ export class RedisStore implements Store {
   /** Connects, and waits for that no longer than a moment. */
   static async open(options: RedisStoreOptions): Promise<RedisStore> {
     const store = new RedisStore(options)
-    await store.#deadlines.limit(store.#health.known, START_MS).catch(() => {})
+    await new Answers().within(START_MS, store.#health.known).catch(() => {})
     return store
   }
 
@@ -84,7 +83,7 @@ export class RedisStore implements Store {
       onReady: () => this.#health.onReady(),
       onError: (error: Error) => this.#health.onError(error),
     }
-    this.#lanes = new Lanes({ ...options, ...events }, this.#deadlines, onRefused)
+    this.#lanes = new Lanes({ ...options, ...events }, onRefused)
     // Any object that is allowed must fit.
     const spareBytes = Math.max(0, Math.min(limitBytes / SPARE_SHARE, limitBytes - maxObjectBytes))
     this.#memory = new Gate(limitBytes, onRefused, spareBytes)
@@ -166,7 +165,6 @@ export class RedisStore implements Store {
   close(): void {
     this.#health.close()
     this.#lanes.close()
-    this.#deadlines.close()
   }
 
   #key(id: string): string {

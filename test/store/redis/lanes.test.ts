@@ -1,12 +1,12 @@
 /** Which connection a command goes over, and what is made of connections that do not answer. */
 import t, { type Test } from 'tap'
+import { Answers, TimeLimitError } from '../../../src/store/redis/answers.ts'
 import type {
   Arguments,
   Connection,
   ConnectionOptions,
   Primary,
 } from '../../../src/store/redis/connection.ts'
-import { type Deadlines, TimeLimitError } from '../../../src/store/redis/deadlines.ts'
 
 const MIB = 2 ** 20
 
@@ -43,29 +43,25 @@ async function open(t: Test) {
     connections.push(connection)
     return connection
   }
+  const rejections: ((error: Error) => void)[] = []
+  class FakeAnswers extends Answers {
+    override within<T>(_limitMs: number, answer: Promise<T>): Promise<T> {
+      const expired = new Promise<never>((_resolve, reject) => void rejections.push(reject))
+      return super.within(3_600_000, Promise.race([answer, expired]))
+    }
+  }
   const { Lanes } = await t.mockImport<typeof import('../../../src/store/redis/lanes.ts')>(
     '../../../src/store/redis/lanes.ts',
     {
       '../../../src/store/redis/connection.ts': { ...original, connect },
-      '../../../src/store/redis/deadlines.ts': { TimeLimitError },
+      '../../../src/store/redis/answers.ts': { Answers: FakeAnswers, TimeLimitError },
     },
   )
-  const rejections: ((error: Error) => void)[] = []
-  const deadlines = {
-    limit: (promise: Promise<unknown>, _milliseconds: number, progress: { heardAt: number }) =>
-      new Promise((resolve, reject) => {
-        rejections.push(reject)
-        promise.then((value) => {
-          progress.heardAt = performance.now()
-          resolve(value)
-        }, reject)
-      }),
-  } as unknown as Deadlines
   /** Ends the time limit of everything that is not answered. */
   const expire = () => {
     for (const reject of rejections.splice(0)) reject(new TimeLimitError('late'))
   }
-  const lanes = new Lanes({} as ConnectionOptions, deadlines, () => {})
+  const lanes = new Lanes({} as ConnectionOptions, () => {})
   const [checks, small, ...others] = connections as [FakeConnection, FakeConnection, ...FakeConnection[]]
   return { lanes, connections, checks, small, reading: others.slice(0, 2), writing: others.slice(2), expire }
 }

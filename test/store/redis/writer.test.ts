@@ -2,7 +2,6 @@
 import { mock } from 'node:test'
 import t from 'tap'
 import type { Arguments, ConnectionOptions } from '../../../src/store/redis/connection.ts'
-import { Deadlines } from '../../../src/store/redis/deadlines.ts'
 import { Lanes, type Transfer } from '../../../src/store/redis/lanes.ts'
 import { MOVE } from '../../../src/store/redis/scripts.ts'
 import { RedisWriter, STAGING } from '../../../src/store/redis/writer.ts'
@@ -132,8 +131,6 @@ if (hasRedis(t)) {
 
     t.test('the server allocates what the object needs, and removes what is never moved', async (t) => {
       await server.ask('flushall')
-      const deadlines = new Deadlines()
-      t.after(() => deadlines.close())
       const options = {
         isCluster: false,
         isTls: false,
@@ -141,7 +138,7 @@ if (hasRedis(t)) {
       }
       const ready = Promise.withResolvers<void>()
       const events = { onReady: ready.resolve, onError() {} }
-      const lanes = new Lanes({ ...options, ...events } as unknown as ConnectionOptions, deadlines, () => {})
+      const lanes = new Lanes({ ...options, ...events } as unknown as ConnectionOptions, () => {})
       t.after(() => lanes.close())
       await until(async () => (await lanes.check('k'))[0] === undefined)
       const send = lanes.send.bind(lanes)
