@@ -80,6 +80,13 @@ export function buildApp(settings: Config, stream: { write(line: string): void }
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  // Each plugin names the plugins that it depends on, and the start fails if they are not registered before it. Beyond
+  // that the order of these lines matters in four places:
+  // - openapi and methods come before every route, `/metrics` of metrics included: they see only the routes that follow.
+  // - request-id comes before every hook that may answer a request, so that each response has the id.
+  // - overload, auth and faults run in this order: an overloaded process compares no tokens, and a drill changes only
+  //   requests that would be served.
+  // - answerOtherMethods comes after the last route. Otherwise the start fails.
   app.register(config, { config: settings })
   app.register(openapi)
   app.register(errors)

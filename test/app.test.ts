@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { Type } from '@sinclair/typebox'
 import t from 'tap'
 import { build, listen, refusal, send, until } from './helper.ts'
 
@@ -50,6 +51,17 @@ t.test('a connection that does nothing is closed, within a request or between tw
       await until(() => app.connections.replies().length === 0)
     }),
   )
+})
+
+t.test('a schema that nothing validates stops the start', async (t) => {
+  const schema = Type.Object({ a: Type.String() })
+  for (const part of ['headers', 'params', 'body']) {
+    const app = build(t)
+    app.put('/:a', { schema: { [part]: schema } }, () => '')
+    await t.rejects(async () => void (await app.ready()), {
+      message: new RegExp(`PUT /:a: nothing validates the schema of ${part}`),
+    })
+  }
 })
 
 t.test('a client is told how long its idle connection stays', async (t) => {

@@ -6,6 +6,9 @@ import { parseParameters } from './parameters.ts'
 /** Parameters by name; one that comes several times is an array, which no schema here allows. */
 type Query = Record<string, unknown>
 
+/** The keyword of a schema that only documents and types a part of the request. The route checks that part itself. */
+export const CHECKED_BY_ROUTE = 'checkedByRoute'
+
 const NONE: Query = {}
 const MALFORMED: Query = {}
 
@@ -26,10 +29,16 @@ export function parseQuery(text: string): Query {
 
 /**
  * Fastify's `validatorCompiler`: reads a route's query parameters as its schema types them, with the errors that clients
- * are to see. The other parts of a schema are documentation: what checks them is the route's.
+ * are to see. It validates nothing else: a schema of another part of the request must say with {@link CHECKED_BY_ROUTE}
+ * that the route checks that part itself.
+ *
+ * @throws {TypeError} at the start for a schema that nothing would validate.
  */
-export const compileValidator: FastifySchemaCompiler<TObject> = ({ schema, httpPart }) => {
-  if (httpPart !== 'querystring') return () => true
+export const compileValidator: FastifySchemaCompiler<TObject> = ({ schema, httpPart, method, url }) => {
+  if (httpPart !== 'querystring') {
+    if (CHECKED_BY_ROUTE in schema) return () => true
+    throw new TypeError(`${method} ${url}: nothing validates the schema of ${httpPart}`)
+  }
   const read = (query: Query) => {
     if (query === MALFORMED) return { error: invalidQuery }
     const result = parseParameters(schema, query)

@@ -6,7 +6,10 @@ import { ASTERISK } from './protocol.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** To be called after the last route: answers the other methods of each path. No scope has a prefix. */
+    /**
+     * Answers the methods that the routes of a path leave. To be called once, after the last route; otherwise the start
+     * fails. No scope may have a prefix.
+     */
     answerOtherMethods: () => void
   }
 }
@@ -19,7 +22,9 @@ const plugin: FastifyPluginAsync = async (app) => {
 
   /** The methods of each path, and the scope whose hooks apply to it. */
   const paths = new Map<string, { scope: FastifyInstance; known: Set<string> }>()
+  let isComplete = false
   app.addHook('onRoute', function ({ url, method }) {
+    if (isComplete) throw new Error(`${url} must be registered before answerOtherMethods is called`)
     const path = paths.get(url) ?? { scope: this, known: new Set(['OPTIONS']) }
     paths.set(url, path)
     for (const name of [method].flat()) path.known.add(name)
@@ -32,6 +37,9 @@ const plugin: FastifyPluginAsync = async (app) => {
     reply.code(204).header('allow', list(anywhere)).send()
   })
 
+  app.addHook('onReady', async () => {
+    if (!isComplete) throw new Error('answerOtherMethods must be called after the last route')
+  })
   app.decorate('answerOtherMethods', () => {
     for (const [url, { scope, known }] of [...paths]) {
       for (const method of known) anywhere.add(method)
@@ -47,6 +55,7 @@ const plugin: FastifyPluginAsync = async (app) => {
         handler: (_request, reply) => reply.refuse(refusal),
       })
     }
+    isComplete = true
   })
 }
 

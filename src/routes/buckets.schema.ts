@@ -5,6 +5,7 @@
 import { type TSchema, Type } from '@sinclair/typebox'
 import { failure } from '../http/errors.ts'
 import { integer, text } from '../http/parameters.ts'
+import { CHECKED_BY_ROUTE } from '../http/query.ts'
 
 /** The longest id, in bytes of UTF-8. */
 export const MAX_ID_BYTES = 512
@@ -17,15 +18,21 @@ export const MAX_LIMIT = 1000
 
 const tags = ['buckets']
 
-/** For OpenAPI. The route itself checks ids, because a schema counts characters instead of bytes. */
-const params = Type.Object({
-  id: Type.String({
-    description: `1 to ${MAX_ID_BYTES} bytes of UTF-8, percent-encoded, without control characters. Not \`.\` or \`..\`.`,
-    minLength: 1,
-    maxLength: MAX_ID_BYTES,
-    pattern: '^(?!\\.\\.?$)[^\\u0000-\\u001f\\u007f-\\u009f]*$',
-  }),
-})
+/** For schemas that the validator does not read. */
+const checkedByRoute = { [CHECKED_BY_ROUTE]: true }
+
+/** The route itself checks ids, because a schema counts characters instead of bytes. */
+const params = Type.Object(
+  {
+    id: Type.String({
+      description: `1 to ${MAX_ID_BYTES} bytes of UTF-8, percent-encoded, without control characters. Not \`.\` or \`..\`.`,
+      minLength: 1,
+      maxLength: MAX_ID_BYTES,
+      pattern: '^(?!\\.\\.?$)[^\\u0000-\\u001f\\u007f-\\u009f]*$',
+    }),
+  },
+  checkedByRoute,
+)
 
 const ETag = Type.String({
   description: 'A strong entity tag. Objects with the same bytes have the same tag.',
@@ -94,7 +101,7 @@ export const putSchema = {
       }),
     ),
   }),
-  headers: Type.Object(preconditions),
+  headers: Type.Object(preconditions, checkedByRoute),
   requestBody: { content: anyBytes },
   response: {
     201: nothing('A new object was stored', { ETag }),
@@ -111,17 +118,20 @@ export const getSchema = {
   operation: 'getObject',
   summary: 'Read an object or a part of it',
   params,
-  headers: Type.Object({
-    ...preconditions,
-    Range: Type.Optional(
-      Type.String({
-        description: 'One range of bytes. Several ranges and malformed ranges are ignored.',
-      }),
-    ),
-    'If-Range': Type.Optional(
-      Type.String({ description: "An entity tag. Range is ignored unless it is the object's tag." }),
-    ),
-  }),
+  headers: Type.Object(
+    {
+      ...preconditions,
+      Range: Type.Optional(
+        Type.String({
+          description: 'One range of bytes. Several ranges and malformed ranges are ignored.',
+        }),
+      ),
+      'If-Range': Type.Optional(
+        Type.String({ description: "An entity tag. Range is ignored unless it is the object's tag." }),
+      ),
+    },
+    checkedByRoute,
+  ),
   response: {
     200: bytes('The object', contentHeaders),
     206: bytes('The part that Range asks for', { ...contentHeaders, 'Content-Range': Type.String() }),
@@ -137,7 +147,7 @@ export const headSchema = {
   operation: 'headObject',
   summary: 'Read an object',
   params,
-  headers: Type.Object(preconditions),
+  headers: Type.Object(preconditions, checkedByRoute),
   response: {
     200: nothing('The object exists', { ...contentHeaders, 'Content-Length': Type.Integer() }),
     304: notModified,
@@ -151,7 +161,7 @@ export const deleteSchema = {
   operation: 'deleteObject',
   summary: 'Delete an object',
   params,
-  headers: Type.Object(preconditions),
+  headers: Type.Object(preconditions, checkedByRoute),
   response: { 204: nothing('The object was deleted'), 404: absent, ...objectFailures },
 }
 

@@ -1,4 +1,7 @@
+import Fastify from 'fastify'
 import t from 'tap'
+import errors from '../../src/plugins/errors.ts'
+import methods from '../../src/plugins/methods.ts'
 import { build, listen, send } from '../helper.ts'
 
 const PATHS = {
@@ -24,6 +27,22 @@ t.test('a method that a path does not know is 405, with Allow', async (t) => {
       t.strictSame(JSON.parse(body.toString()), { error: `method not allowed: use ${allow.toLowerCase()}` })
     }
   }
+})
+
+t.test('a route that answerOtherMethods does not see stops the start', async (t) => {
+  const late = build(t)
+  late.register(async (scope) => void scope.get('/late', () => ''))
+  await t.rejects(async () => void (await late.ready()), {
+    message: '/late must be registered before answerOtherMethods is called',
+  })
+
+  const forgotten = Fastify()
+  t.after(() => forgotten.close())
+  forgotten.register(errors)
+  forgotten.register(methods)
+  await t.rejects(async () => void (await forgotten.ready()), {
+    message: 'answerOtherMethods must be called after the last route',
+  })
 })
 
 t.test('OPTIONS is 204, with Allow', async (t) => {
