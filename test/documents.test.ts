@@ -23,13 +23,30 @@ const commands = DOCUMENTS.flatMap(commandsOf)
 const linesOf = (marker: string) =>
   commands.filter((block) => block.marker === marker).flatMap(({ text }) => text.trim().split('\n'))
 
+t.test("anchors follow GitHub's rule", async (t) => {
+  const page = [
+    '# `FAULTS`: a drill',
+    '## "Why?" (2 reasons)',
+    '## GET /api/buckets/:id',
+    '## [Name](x.md#y) & more_less',
+    '## Über 90 %',
+    '```sh\n# no heading\n```',
+    '## Why, 2 reasons',
+  ].join('\n')
+  t.strictSame(
+    [...anchorsOf(page)],
+    ['faults-a-drill', 'why-2-reasons', 'get-apibucketsid', 'name--more_less', 'über-90-', 'why-2-reasons-1'],
+  )
+})
+
 t.test('every link leads to a file of the repository, and to one of its headings', async (t) => {
   for (const file of DOCUMENTS) {
-    for (const link of linksOf(file)) {
+    for (const link of linksOf(read(file))) {
       const [path = '', anchor] = link.split('#')
       const target = path === '' ? file : normalize(`${dirname(file)}/${decodeURI(path)}`).replace(/\/$/, '')
       t.ok(paths.has(target), `${file}: ${link}`)
-      if (anchor !== undefined && paths.has(target)) t.ok(anchorsOf(target).has(anchor), `${file}: ${link}`)
+      if (anchor !== undefined && paths.has(target))
+        t.ok(anchorsOf(read(target)).has(anchor), `${file}: ${link}`)
     }
   }
 })
@@ -37,7 +54,7 @@ t.test('every link leads to a file of the repository, and to one of its headings
 t.test('every file and every script that a document names exists', async (t) => {
   const { scripts } = JSON.parse(read('package.json'))
   for (const file of DOCUMENTS) {
-    const named = proseOf(file).matchAll(
+    const named = proseOf(read(file)).matchAll(
       /`((?:src|test|docs|scripts|compose|k8s|\.ci|\.github)\/[\w./*-]*)`/g,
     )
     for (const [, path = ''] of named) {
@@ -101,7 +118,7 @@ t.test(
 
 t.test('prose is wrapped at 100 columns', async (t) => {
   for (const file of DOCUMENTS) {
-    const lines = proseOf(file)
+    const lines = proseOf(read(file))
       .split('\n')
       .filter((line) => !/^\s*\||\]\(\S+\)$|^!\[/.test(line))
     t.strictSame(

@@ -54,13 +54,13 @@ const unindent = (text: string, indentation: string) => text.replace(RegExp(`^${
 /** The commands of a document, block by block. */
 export const commandsOf = (file: string) => blocksOf(file).filter(({ language }) => language === 'sh')
 
-/** A document without its fenced blocks. */
-export const proseOf = (file: string) => readFileSync(file, 'utf8').replace(FENCE, '')
+/** A page without its fenced blocks. */
+export const proseOf = (page: string) => page.replace(FENCE, '')
 
-/** The anchors of a document, by GitHub's rule: https://github.com/gjtorikian/html-pipeline, table of contents. */
-export function anchorsOf(file: string): Set<string> {
+/** The anchors of a page, by GitHub's rule: https://github.com/gjtorikian/html-pipeline, table of contents. */
+export function anchorsOf(page: string): Set<string> {
   const seen = new Map<string, number>()
-  const headings = [...proseOf(file).matchAll(/^#{1,6} +(.*?)[ #]*$/gm)].map(([, heading = '']) => {
+  const headings = [...proseOf(page).matchAll(/^#{1,6} +(.*?)[ #]*$/gm)].map(([, heading = '']) => {
     const anchor = heading
       .replace(/!?\[([^\]]*)\]\([^)]*\)/g, '$1')
       .toLowerCase()
@@ -73,9 +73,9 @@ export function anchorsOf(file: string): Set<string> {
   return new Set(headings)
 }
 
-/** The links of a document that lead into the repository, as they are written. */
-export function linksOf(file: string): string[] {
-  const prose = proseOf(file).replace(/`[^`]*`/g, '``')
+/** The links of a page that lead into the repository, as they are written. */
+export function linksOf(page: string): string[] {
+  const prose = proseOf(page).replace(/`[^`]*`/g, '``')
   const targets = [
     /\]\(<?([^)>\s]+)>?(?:\s+"[^"]*")?\)/g,
     /^\[[^\]]+\]:\s*(\S+)/gm,
