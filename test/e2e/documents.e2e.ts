@@ -23,8 +23,12 @@ const ports = new Map([api, prometheus, grafana, ...others].map((port, i) => [NA
 /** Where `npm start` listens while the stack has the port that it has by default. */
 const ownPort = `${others.at(-1)}`
 
+/** What npm needs to reach its registry from behind a proxy. */
+const NETWORK = ['HTTPS_PROXY', 'https_proxy', 'NO_PROXY', 'no_proxy', 'NODE_EXTRA_CA_CERTS']
+
 const { path: cwd } = temporaryDirectory('documents')
 const env = {
+  ...Object.fromEntries(NETWORK.map((name) => [name, process.env[name]]).filter(([, value]) => value)),
   COMPOSE_PROJECT_NAME: `documents-${randomUUID()}`,
   STORAGE_API_PORT: `${api}`,
   PROMETHEUS_PORT: `${prometheus}`,
