@@ -36,7 +36,7 @@ import { lacking, outputOf, run } from '../process.ts'
 const JSON_FILE = 'compose/grafana/dashboards/storage-api.json'
 const RUNBOOKS_FILE = 'compose/grafana/dashboards/storage-api-runbooks.json'
 
-/** A type as JSON has it, where the members of an enumeration are their values. */
+/** The JSON form of a type: the members of an enumeration become their values. */
 type Json<T> = T extends string
   ? `${T}`
   : T extends (infer E)[]
@@ -49,7 +49,9 @@ interface Source {
   datasource: { type: 'prometheus'; uid: '${datasource}' }
 }
 
-/** `@grafana/schema` has the panels of 13.2, but not the queries of Prometheus. */
+/**
+ * A query of Prometheus. `@grafana/schema` has the panels of Grafana 13.2, but not these queries.
+ */
 type Query = Omit<DataQuery, 'datasource'> &
   Omit<Dataquery, keyof DataQuery | '_implementsDataqueryVariant'> &
   Source
@@ -75,12 +77,12 @@ type Graphics =
   | Graphic<'stat', StatOptions, Record<string, never>>
   | Graphic<'state-timeline', TimelineOptions, TimelineFieldConfig>
 
-/** Where it is collapsed, a row holds its panels. */
+/** A row. If it is collapsed, it holds its panels. */
 type Row = Omit<RowPanel, 'gridPos' | 'panels'> & { title: string; gridPos: GridPos; panels: Graphics[] }
 
 /**
- * The dashboard's JSON as Grafana 13.2 wants it. `Dashboard` lets the options and queries of panels be anything;
- * `definition`, `titleFormat` and `useValueForTime` are the Prometheus data source's own.
+ * The dashboard's JSON for Grafana 13.2. `Dashboard` allows any options and queries of panels. The
+ * Prometheus data source adds `definition`, `titleFormat` and `useValueForTime`.
  */
 export type DashboardJson = Json<
   Omit<Dashboard, 'schemaVersion' | 'panels' | 'templating' | 'annotations'> & {
@@ -106,13 +108,13 @@ const queries = [
   ...dashboard.annotations.list.map(({ name, target }) => ({ of: name, expr: target.expr })),
 ]
 
-/** Stands for `$__rate_interval`, which is no PromQL. */
+/** Replaces `$__rate_interval`, which is not PromQL. */
 const RATE_INTERVAL = '7m'
 
-/** Grafana's variables in quotes are PromQL as they are. */
+/** Makes a query PromQL. Grafana's variables in quotes are PromQL already. */
 const promql = (expr: string) => expr.replaceAll('$__rate_interval', RATE_INTERVAL)
 
-/** The nodes of a name in a query's syntax tree, each with its text. */
+/** The nodes of a query's syntax tree that have a name, each with its text. */
 function nodes(expr: string, name: string): { node: SyntaxNode; text: string }[] {
   const found: { node: SyntaxNode; text: string }[] = []
   const text = promql(expr)
@@ -132,9 +134,9 @@ const graphs = panels.filter((panel) => panel.type === 'timeseries')
 
 const skip = lacking('promtool')
 
-/** The names of the page's metrics, and whether they only grow: what `rate` is for. */
+/** The names of the metrics on the page, and whether they only grow, as `rate` requires. */
 async function pageMetrics(t: Test): Promise<Map<string, boolean>> {
-  // An engine over a network, which need not be there, has metrics that the memory has not.
+  // An engine over a network has more metrics than the memory engine. It need not be running.
   const apps = [build(t), build(t, { STORAGE_URL: 'redis://127.0.0.1:1' })]
   const growing = new Map<string, boolean>()
   for (const app of apps) {
@@ -240,7 +242,7 @@ t.test(
     const ids = [...rows, ...panels].map(({ id }) => id)
     t.equal(new Set(ids).size, ids.length)
     const taken = new Map<string, string>()
-    // A collapsed row pushes down what is below it, when it is opened.
+    // When a collapsed row is opened, it moves the panels below it down.
     const collapsed = rows.map(({ panels }) => panels)
     for (const { type, title = '', gridPos, in: area } of [
       ...dashboard.panels.map((panel) => ({ ...panel, in: 0 })),
@@ -326,7 +328,8 @@ t.test('every selector is of the job and the instance that are picked', async (t
     for (const { node, text } of nodes(expr, 'VectorSelector')) {
       const matchers = node.getChild('LabelMatchers')?.getChildren('UnquotedLabelMatcher') ?? []
       const texts = matchers.map(({ from, to }) => text.slice(from - node.from, to - node.from))
-      // Alerts of all instances together have none. A budget says that it is of all.
+      // Alerts about all instances have no label `instance`. Budgets are about all instances and
+      // say so.
       const instance = text.startsWith('ALERTS') ? 'instance=~"$instance|"' : 'instance=~"$instance"'
       const isOfAll = of.endsWith(' Budget') && texts.length === 1
       for (const matcher of ['job=~"$job"', ...(isOfAll ? [] : [instance])]) {
@@ -385,9 +388,11 @@ t.test(
   },
 )
 
-/** As Grafana 12.4 draws a page of 1440 x 900 pixels, the menu docked and the variables on two lines. */
+/**
+ * The page in Grafana 12.4 at 1440 x 900 pixels, with a docked menu and the variables on two lines.
+ */
 const PAGE = { width: 1108, height: 900, top: 184, row: 38, gap: 8 }
-/** As Grafana 13 draws the head of a panel: its title is all that it may cut. An icon is that of a link. */
+/** The head of a panel in Grafana 13. Only the title may be cut. Each link has an icon. */
 const HEAD = { rest: 112, icon: 32, character: 7.6 }
 
 t.test('what matters is on two screens', async (t) => {
@@ -464,7 +469,7 @@ t.test('a figure without data is of a neutral color, and says why', async (t) =>
   for (const { title, targets, options, fieldConfig } of figures) {
     const { thresholds, noValue } = fieldConfig.defaults
     if (title !== 'Instances Up') t.match(thresholds?.steps[0]?.color, /^(text|gray)$/, title)
-    // The text of a name is not replaced, and these queries return something in any case.
+    // Grafana does not replace the text of a name. Queries with a vector always return something.
     const isIgnored = options.textMode === 'name' || /\bvector\(/.test(targets[0]?.expr ?? '')
     t.equal(noValue === undefined, isIgnored, `${title}: ${noValue}`)
   }
@@ -560,7 +565,7 @@ t.test('alerts have a line, a legend and no pager, and none is green', async (t)
   )
 })
 
-/** The panel that a link leads to, by its title. */
+/** The title of the panel to which a link leads. */
 function target(url: string): string | undefined {
   const { pathname, searchParams } = new URL(url.replaceAll(/\$\{\w+\}&/g, ''), 'http://localhost')
   const files: Record<string, string> = {

@@ -20,27 +20,30 @@ const rules: Rule[] = RULE_FILES.flatMap((file) =>
 )
 const alerts = rules.filter(({ alert }) => alert !== undefined)
 
-/** A series of a test, in promtool's notation: `0+5x60` begins at 0 and grows by 5 in each of 60 minutes. */
+/**
+ * The series of a test, in promtool's notation: `0+5x60` begins at 0 and grows by 5 in each of 60
+ * minutes.
+ */
 type Series = Record<string, string>
 
 interface Case {
   name: string
   series: Series
-  /** When it is looked at, in minutes. */
+  /** The time at which the alerts are checked, in minutes. */
   minute: number
-  /** The alerts that fire then, of all that there are: their names, with the long window where there is one. */
+  /** All alerts that fire at that time: their names, and the long window if an alert has one. */
   firing: string[]
-  /** What the first of them says. */
+  /** The description of the first of them. */
   description?: string
 }
 
 const JOB = 'job="storage_api",instance="a:5000"'
 const FOREVER = 400
 
-/** A counter that grows by `perMinute`, from the start. */
+/** A counter that grows by `perMinute` from the start. */
 const counter = (perMinute: number, minutes = FOREVER) => `0+${perMinute}x${minutes}`
 
-/** Answers of one route: so many a minute, of which some are 5xx, and some others slow. */
+/** The responses of one route: their number per minute, and how many of them are 5xx or slow. */
 function answers(perMinute: number, { failed = 0, slow = 0, minutes = FOREVER } = {}): Series {
   const labels = `${JOB},method="GET",path="/api/buckets/:id"`
   const name = 'http_request_duration_seconds'
@@ -52,7 +55,10 @@ function answers(perMinute: number, { failed = 0, slow = 0, minutes = FOREVER } 
   }
 }
 
-/** Operations of an engine: so many a minute take a tenth of a second at most, and so many a second. */
+/**
+ * Operations of an engine per minute: how many take at most a tenth of a second, and how many at
+ * most a second.
+ */
 function engineDurations(tenth: number, second: number): Series {
   const name = `storage_engine_duration_seconds_bucket{${JOB},operation="get"`
   return {
@@ -62,7 +68,7 @@ function engineDurations(tenth: number, second: number): Series {
   }
 }
 
-/** A well and idle service. */
+/** A healthy and idle service. */
 const IDLE: Series = {
   ...answers(0),
   [`up{${JOB}}`]: `1x${FOREVER}`,
@@ -77,7 +83,10 @@ const IDLE: Series = {
   [`http_connections_closed_total{${JOB},reason="limit"}`]: `0x${FOREVER}`,
 }
 
-/** When each burn-rate alert fires that its burn rate calls for: after its `for`, and before that of the next. */
+/**
+ * The minute at which each burn-rate alert fires: after its `for`, and before the `for` of the next
+ * one.
+ */
 const BURN_RATES = [
   { factor: 14.4, long: '1h', minute: 10 },
   { factor: 6, long: '6h', minute: 30 },
@@ -306,7 +315,7 @@ const cases: Case[] = [
   },
 ]
 
-/** What promtool compares: which alerts fire, and what the first of them says. */
+/** A test for promtool: which alerts fire, and the description of the first one. */
 function promtoolTest({ name, series, minute, firing, description }: Case) {
   const [first] = firing
   const [alertname, long] = first?.split(' ') ?? []
@@ -389,7 +398,7 @@ t.test('each alert says how bad it is, what is wrong, what to do, and where to l
 })
 
 t.test('each metric of the rules is on the page, is recorded, or is of Prometheus itself', async (t) => {
-  // An engine over a network, which need not be there, has metrics that the memory has not.
+  // An engine over a network has more metrics than the memory engine. It need not be running.
   const pages = await Promise.all(
     ['memory:', 'redis://127.0.0.1:1'].map((url) => scrape(build(t, { STORAGE_URL: url }))),
   )

@@ -1,4 +1,4 @@
-/** The contract again, with a cluster of three primaries. */
+/** Runs the contract again with a cluster of three primaries. */
 import t from 'tap'
 import { useEngine } from '../engine.ts'
 import { hasRedis, startCluster, waitForEngine } from '../redis.ts'
@@ -10,6 +10,6 @@ if (hasRedis(t)) {
   await import('./concurrency.test.ts')
   await import('./preconditions.test.ts')
   await import('./model.test.ts')
-  // Its servers would keep it from ending by itself.
+  // Without this, its servers would keep the process alive.
   t.end()
 }

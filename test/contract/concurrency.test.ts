@@ -18,21 +18,24 @@ const path = '/api/buckets/contested'
 const together = <T>(clients: number, act: (client: number) => Promise<T>) =>
   Promise.all(Array.from({ length: clients }, (_, client) => act(client)))
 
-/** How many answers there are of each status code. */
+/** Counts the responses by status code. */
 function tally(answers: { statusCode?: number | undefined }[]): Record<number, number> {
   const counts: Record<number, number> = {}
   for (const { statusCode = 0 } of answers) counts[statusCode] = (counts[statusCode] ?? 0) + 1
   return counts
 }
 
-/** Connections that stay open for the length of a test. */
+/** Connections that stay open during a test. */
 function keepAlive(t: Test): Agent {
   const agent = new Agent({ keepAlive: true })
   t.after(() => agent.destroy())
   return agent
 }
 
-/** PUTs a body in two halves, the second one when `between` allows it, so that others come in between. */
+/**
+ * PUTs a body in two halves. It sends the second half when `between` resolves, so that other
+ * requests come in between.
+ */
 async function putInHalves(
   options: RequestOptions,
   body: string,
@@ -58,7 +61,8 @@ for (const [framing, framed] of framings) {
     const app = build(t)
     const port = await listen(app)
     const bodies = Array.from({ length: CLIENTS }, (_, client) => `${client}`.padStart(2000))
-    // All are let in while there is no object: what counts is what there is at the end of a body.
+    // All pass the first check, because no object exists yet. The state at the end of each body
+    // decides.
     const allIn = until(async () => (await scrape(app)).http_requests_in_flight === CLIENTS)
     const options = { port, agent: false, headers: { ...framed, 'if-none-match': '*' } }
     const answers = await together(CLIENTS, (client) =>
@@ -78,7 +82,7 @@ t.test('clients that count in one object, with ETag and If-Match, lose no count'
   const port = await listen(build(t))
   const agent = keepAlive(t)
   await send({ port, path, method: 'PUT' }, Buffer.from('0'))
-  // In two turns of the event loop the service reads one half without the other.
+  // The service reads the two halves in different turns of the event loop.
   const twoTurns = async () => {
     await setImmediate()
     await setImmediate()
@@ -90,7 +94,8 @@ t.test('clients that count in one object, with ETag and If-Match, lose no count'
     if (statusCode === 412) return count()
     if (statusCode !== 204) t.fail(`${statusCode}`)
   }
-  // Each count makes all the others begin anew: with more clients it is they that take the time.
+  // Each successful increment makes all other clients retry. More clients would only take more
+  // time.
   await together(20, async () => {
     for (let i = 0; i < 10; i++) await count()
   })
@@ -132,7 +137,7 @@ t.test(
 t.test('a reader of an object that is being replaced gets one of those that there were, whole', async (t) => {
   const port = await listen(build(t))
   const agent = keepAlive(t)
-  // Each byte of a version is its number.
+  // Each byte of a version is the version's number.
   const versions = Array.from({ length: 101 }, (_, i) => Buffer.alloc(200_000 + 997 * ((i * 37) % 101), i))
   let begun = 0
   let completed = 0
@@ -164,7 +169,7 @@ t.test('a reader of an object that is being replaced gets one of those that ther
 })
 
 t.test('a slow reader gets the whole of the object that it has begun to read', async (t) => {
-  // More than the sockets' buffers hold.
+  // Larger than the buffers of the sockets.
   const [old, other] = ['o', 'n'].map((fill) => Buffer.alloc(30_000_000, fill))
   const port = await listen(build(t, { MAX_OBJECT_BYTES: '30000000' }))
   await send({ port, path, method: 'PUT' }, old)

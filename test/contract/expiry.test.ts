@@ -6,7 +6,7 @@ import { build, isRemote } from '../engine.ts'
 import { type App, exchange, listen, scrape, stopClock, until } from '../helper.ts'
 import { within } from '../limits.ts'
 
-/** Tests of what this process keeps in memory. */
+/** For tests of objects that this process holds in memory. */
 const ofMemory = { skip: isRemote() && 'it is not this process that keeps it' }
 
 const url = '/api/buckets/a'
@@ -143,7 +143,7 @@ t.test('what was deleted or replaced in time has no end to come', ofMemory, asyn
 })
 
 t.test('a reader gets the whole of an object whose life ends meanwhile', ofMemory, async (t) => {
-  // More than the sockets' buffers hold.
+  // Larger than the buffers of the sockets.
   const payload = Buffer.alloc(30_000_000, 'all of it ')
   const { app, clock } = start(t, { MAX_OBJECT_BYTES: `${payload.length}` })
   const port = await listen(app)

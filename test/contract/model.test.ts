@@ -9,18 +9,21 @@ import { listen, scrape, send, stopClock, until } from '../helper.ts'
 const SEED = Number(process.env.SEED || Math.floor(Math.random() * 2 ** 32))
 const OPERATIONS = Number(process.env.OPERATIONS || 20_000)
 
-/** Prefixes and escapes of each other, and ids of which UTF-8 has another order than UTF-16. */
+/**
+ * Ids that are prefixes or escaped forms of each other, and ids that UTF-8 and UTF-16 sort
+ * differently.
+ */
 const IDS = 'a ab abc b cb a/b a/b/c a%2Fb a+b a?b a#b a&b=c % %25 ... __proto__ constructor 0 00 " \\'
   .split(' ')
   .concat('a b', 'ab ', 'é', 'e\u0301', '漢', '漢字', '\uffee', '😀', '😀😀', 'é'.repeat(256))
 
-/** Longer than what is read from a socket at a time, which is 64 KiB. */
+/** Longer than the 64 KiB that one read from a socket returns. */
 const LONG = 'x'.repeat(70_000)
 const BODIES = ['', '0', '1', '\xff\0', 'x'.repeat(2 ** 16), `0${LONG}`, `1${LONG}`, `${LONG}0`].map((text) =>
   Buffer.from(text, 'latin1'),
 )
 
-/** Mulberry32: from 0 up to but not including 1, always the same for the same seed. */
+/** Mulberry32: numbers from 0 to 1 (exclusive), always the same for the same seed. */
 function mulberry32(seed: number): () => number {
   let state = seed
   return () => {
@@ -33,12 +36,12 @@ function mulberry32(seed: number): () => number {
 
 const random = mulberry32(SEED)
 const chance = (probability: number) => random() < probability
-/** From 0 to `end - 1`. */
+/** A whole number from 0 to `end - 1`. */
 const integer = (end: number) => Math.floor(random() * end)
 const pick = <T>(values: readonly T[]) => values[integer(values.length)] as T
 const maybe = <T>(probability: number, make: () => T) => (chance(probability) ? make() : undefined)
 
-/** Bytes, and the entity tag that the service gives them. */
+/** The bytes of an object, and the entity tag that the service gives them. */
 interface Payload {
   bytes: Buffer
   etag: string
@@ -53,12 +56,15 @@ interface Operation {
   /** Entity tags, or `*` as the only element. */
   ifMatch: string[] | undefined
   ifNoneMatch: string[] | undefined
-  /** Without `first` the last `last` bytes; a text is to be ignored. */
+  /** Without `first`, the last `last` bytes. A text is a field that the service must ignore. */
   range?: { first?: number; last?: number } | string | undefined
   ifRange?: string | undefined
 }
 
-/** What is compared of an answer: of an error what it says before its colon, and not how long that is. */
+/**
+ * The compared part of a response. Of an error this is the text before the colon, without the
+ * length.
+ */
 function outcome(statusCode: number, headers: IncomingHttpHeaders, body: Buffer | string = '') {
   const { etag, expiration, 'content-range': contentRange, 'content-length': contentLength } = headers
   const compared = { statusCode, etag, expiration, contentRange }
@@ -66,7 +72,7 @@ function outcome(statusCode: number, headers: IncomingHttpHeaders, body: Buffer 
   return { ...compared, error: `${body}`.replace(/^\{"error":"([^":]+).*/, '$1') }
 }
 
-/** The contract, on a plain map. */
+/** The contract, implemented with a plain map. */
 class Model {
   readonly #objects = new Map<string, Payload & { modified: number; expires: number | undefined }>()
   readonly #clock: { now: number }
@@ -84,7 +90,7 @@ class Model {
     return IDS.filter((id) => id.startsWith(prefix) && this.get(id))
   }
 
-  /** An object as a listing shows it. */
+  /** An object in the form of a list entry. */
   entry(id: string) {
     const { bytes, etag, modified, expires } = this.get(id) ?? {}
     return bytes && { id, size: bytes.length, etag, modified, ...(expires && { expires }) }
@@ -95,7 +101,8 @@ class Model {
     const isRead = method === 'GET' || method === 'HEAD'
     const failed = (statusCode: number, error: string, headers = {}) =>
       outcome(statusCode, headers, method === 'HEAD' ? '' : error)
-    // RFC 9110 section 13.2.1: without 2xx or 412 in sight preconditions are ignored.
+    // RFC 9110 section 13.2.1: preconditions are ignored if the response would be neither 2xx nor
+    // 412.
     if (!object && !payload) return failed(404, 'not found')
 
     const etag = object?.etag
@@ -205,7 +212,7 @@ t.test('the service answers any sequence of requests as a plain map would', asyn
     statusCodes[answer.statusCode] = (statusCodes[answer.statusCode] ?? 0) + 1
   }
 
-  /** Lives end at whole seconds: often it is one, or just before. */
+  /** Objects expire at whole seconds, so the time is often a whole second, or just before one. */
   function moveClock(): void {
     number++
     clock.now += pick([1, 1000, integer(3000), 1000 - (clock.now % 1000), 999 - (clock.now % 1000)])
@@ -238,11 +245,12 @@ t.test('the service answers any sequence of requests as a plain map would', asyn
     }
     current = { prefix, limit, isChanging }
     ok(ids.every((id) => id.startsWith(prefix)))
-    // What comes or goes meanwhile may be listed or not, and an engine may list an id twice.
+    // Objects that are created or deleted meanwhile may or may not be listed. An engine may list an
+    // id twice.
     const once = isChanging || isRemote() ? [...new Set(ids)] : ids
     const listed = isChanging ? once.filter((id) => throughout.has(id)) : once
     deepStrictEqual(listed.sort(), [...throughout].sort())
-    // How many pages there are depends on the sweeps, the random numbers must not.
+    // The number of pages depends on the sweeps. The random numbers must not depend on it.
     for (; changes > 0; changes--) await operate()
   }
 
@@ -258,7 +266,7 @@ t.test('the service answers any sequence of requests as a plain map would', asyn
   t.comment(statusCodes)
   t.strictSame(Object.keys(statusCodes), ['200', '201', '204', '206', '304', '404', '412', '416'])
 
-  // A server goes by its own clock.
+  // A server uses its own clock.
   if (isRemote()) return
   clock.now += 60_000
   for (const id of model.ids('')) await act('DELETE', id)

@@ -11,10 +11,10 @@ const METHODS = ['GET', 'HEAD', 'PUT', 'DELETE'] as const
 const OLD = 'the old bytes'
 const NEW = 'new ones'
 
-/** Field values, written with a bar between them. */
+/** Field values, separated by bars. */
 const values = (...lines: string[]) => lines.flatMap((line) => line.split(' | '))
 
-/** A client of a fresh service, on a connection that stays open. */
+/** A client of a new service, on one connection that stays open. */
 async function connected(t: Test, env: NodeJS.ProcessEnv = {}) {
   const port = await listen(build(t, env))
   const agent = new Agent({ keepAlive: true })
@@ -36,20 +36,25 @@ async function connected(t: Test, env: NodeJS.ProcessEnv = {}) {
 /** A precondition: absent, `*`, or a list of entity tags. */
 type Condition = undefined | '*' | readonly string[]
 
-/** RFC 9110, 8.8.3.2: weak comparison takes any two tags, strong comparison two strong ones. */
+/**
+ * RFC 9110, 8.8.3.2: weak comparison accepts any two tags, strong comparison only two strong ones.
+ */
 const opaque = (tag: string) => tag.slice(tag.indexOf('"'))
 const weakly = (a: string, b: string) => opaque(a) === opaque(b)
 const strongly = (a: string, b: string) => a === b && a.startsWith('"')
 
-/** Whether a condition names what is stored. RFC 9110, 13.1.1 and 13.1.2: `*` names whatever there is. */
+/**
+ * Whether a condition matches the stored object. RFC 9110, 13.1.1 and 13.1.2: `*` matches any
+ * object.
+ */
 function names(condition: '*' | readonly string[], current: string | undefined, equal: typeof weakly) {
   if (current === undefined) return false
   return condition === '*' || condition.some((tag) => equal(tag, current))
 }
 
-/** The status code, given the entity tag of what is stored, if anything is. */
+/** The expected status code. `current` is the entity tag of the stored object, if there is one. */
 function oracle(method: string, current: string | undefined, ifMatch: Condition, ifNoneMatch: Condition) {
-  // RFC 9110, 13.2.1: preconditions count only where the answer without them would be 2xx or 412.
+  // RFC 9110, 13.2.1: preconditions count only if the response without them would be 2xx or 412.
   if (current === undefined && method !== 'PUT') return 404
   // 13.2.2, step 1
   if (ifMatch && !names(ifMatch, current, strongly)) return 412
@@ -129,7 +134,7 @@ t.test('a list is read as RFC 9110 writes it: empty elements, commas in tags, se
   const lacking: (string | string[])[] = [
     ...values(`"" | "*" | ${odd} | "a,${inner}" | "${inner},a" | "${inner.slice(1)}" | "W/${inner}"`),
     ['"a"', '"b"'],
-    // RFC 9110, 13.1.1 and 5.6.1.2: a list of entity tags may have none at all.
+    // RFC 9110, 13.1.1 and 5.6.1.2: a list of entity tags may be empty.
     ...['', ' , ,'],
   ]
   for (const [fields, expected] of [[having, [200, 304]] as const, [lacking, [412, 200]] as const]) {

@@ -6,10 +6,10 @@ import { within } from '../limits.ts'
 
 type Headers = Record<string, string | string[]>
 
-/** Field values, written with a bar between them. */
+/** Field values, separated by bars. */
 const values = (...lines: string[]) => lines.flatMap((line) => line.split(' | '))
 
-/** A client of a fresh service, on a connection that stays open. */
+/** A client of a new service, on one connection that stays open. */
 async function connected(t: Test) {
   const port = await listen(build(t))
   const agent = new Agent({ keepAlive: true })
@@ -18,17 +18,20 @@ async function connected(t: Test) {
     send({ port, agent, method, path: `/api/buckets/${id}`, headers }, bytes)
 }
 
-/** Bytes of which each differs from its neighbours and from those a power of two away. */
+/** Each byte differs from its neighbours, and from the bytes whose distance is a power of two. */
 const object = (size: number) => Buffer.from(Array.from({ length: size }, (_, i) => i % 251))
 
-/** What a Range asks for: from one byte to another, or the last ones; nothing if it is to be ignored. */
+/**
+ * The requested bytes: from one position to another, or the last ones. Undefined if the Range must
+ * be ignored.
+ */
 type Asked = { first: bigint; last?: bigint | undefined } | { suffix: bigint } | undefined
 
 const HUGE = BigInt('9'.repeat(400))
-/** Positions inside and outside of objects, of which a double takes some for equal or infinite. */
+/** Positions inside and outside of objects. As doubles, some are equal or infinite. */
 const POSITIONS = [0n, 4n, 9n, 10n, 99_999n, 2n ** 53n, 2n ** 53n + 1n, HUGE - 1n, HUGE]
 
-/** Values of Range, and what they ask for by RFC 9110, 14.1.1 and 14.1.2. */
+/** Values of Range, and the bytes that they request by RFC 9110, 14.1.1 and 14.1.2. */
 const RANGES: [string | string[], Asked][] = [
   ...POSITIONS.flatMap((first) =>
     [undefined, ...POSITIONS].map((last): [string, Asked] => [
@@ -37,18 +40,18 @@ const RANGES: [string | string[], Asked][] = [
     ]),
   ),
   ...[1n, 5n, 11n, 100_001n, ...POSITIONS].map((suffix): [string, Asked] => [`bytes=-${suffix}`, { suffix }]),
-  // 1*DIGIT takes zeros in front.
+  // 1*DIGIT allows leading zeros.
   ['bytes=000-0004', { first: 0n, last: 4n }],
   [`bytes=${'0'.repeat(400)}1-${'0'.repeat(300)}2`, { first: 1n, last: 2n }],
   ['bytes=-00', { suffix: 0n }],
   ['bytes=-005', { suffix: 5n }],
-  // 14.1: the names of units are case-insensitive. 5.5: white space around a value is no part of it.
+  // 14.1: names of units are case-insensitive. 5.5: white space around a value is not part of it.
   ['Bytes=0-4', { first: 0n, last: 4n }],
   ['BYTES=-5', { suffix: 5n }],
   [' \tbytes=0-4\t ', { first: 0n, last: 4n }],
 ]
 
-/** Values of Range that are several ranges, of another unit, or none at all. */
+/** Values of Range with several ranges, with another unit, or without any range. */
 const IGNORED: (string | string[])[] = [
   ...values(
     'bytes=0-0,2-3 | bytes=0-4, 0-4 | bytes=0-0,20-30 | bytes=200000-,-0 | bytes=0-0,x',
@@ -57,24 +60,26 @@ const IGNORED: (string | string[])[] = [
     'bytes=+0-4 | bytes=0-+4 | bytes=0.0-4 | bytes=0-1e0 | bytes=0x0-0x4 | bytes=0_0-4 | bytes=\xb2-',
     'bytes==0-4 | bytes:0-4 | bytes 0-4/10 | =0-4 | 0-4 | "bytes=0-4" | bytes=0-4;',
     'bytes =0-4 | bytes= 0-4 | bytes=\t-5 | bytes=0 -4 | bytes=0- 4 | bytes=- 5 | bytes=0-4 5',
-    // One range by 5.6.1.2, which has empty elements not count; 14.2 lets a server ignore any Range.
+    // One range by 5.6.1.2, because empty elements do not count. 14.2 lets a server ignore any
+    // Range.
     'bytes=0-4, | bytes=,0-4 | bytes=,, ,-5 ,',
   ),
   ['bytes=0-0', 'bytes=2-3'],
   ['bytes=0-4', 'bytes=0-4'],
 ]
 
-/** The positions of the first and the last byte to send, if not all of them or none of them. */
+/** The positions of the first and the last byte to send, or that all or none are sent. */
 function oracle(asked: Asked, size: number): [number, number] | 'whole' | 'unsatisfiable' {
   if (asked === undefined) return 'whole'
   if ('suffix' in asked) {
-    // RFC 9110, 14.1.2: any suffix but `-0` is satisfiable, yet no Content-Range is of an empty object.
+    // RFC 9110, 14.1.2: any suffix but `-0` is satisfiable. But no Content-Range can describe an
+    // empty object.
     if (asked.suffix === 0n) return 'unsatisfiable'
     if (size === 0) return 'whole'
     return [asked.suffix < size ? size - Number(asked.suffix) : 0, size - 1]
   }
   const { first, last = HUGE } = asked
-  // 14.1.1 has this invalid, whatever the size; 14.2 lets a server ignore it.
+  // Invalid by 14.1.1, whatever the size. 14.2 lets a server ignore it.
   if (last < first) return 'whole'
   if (first >= size) return 'unsatisfiable'
   return [Number(first), last < size ? Number(last) : size - 1]
@@ -88,7 +93,8 @@ t.test('every combination of method, Range, If-Range and size is as RFC 9110 has
     const whole = object(size)
     const tag = (await ask('PUT', size, {}, whole)).headers.etag as string
     const others = ['"another"', `W/${tag}`, '""', `${tag}, "another"`, '*', tag.slice(1, -1), '', ...dates]
-    // Whether If-Range holds does not depend on the size: one is enough to ask for all that does not.
+    // Whether If-Range holds does not depend on the size, so one size is enough for those that do
+    // not hold.
     const ifRanges = [undefined, tag, ...(size === 10 ? others : [])]
     const fields = [...RANGES, ...ignored].flatMap(([range, asked]) =>
       ifRanges.flatMap((ifRange) => ['GET', 'HEAD'].map((method) => ({ method, range, asked, ifRange }))),
@@ -100,7 +106,7 @@ t.test('every combination of method, Range, If-Range and size is as RFC 9110 has
       }
       const { statusCode, headers: shown, body } = await ask(method, size, headers)
 
-      // 14.2: Range is for GET alone. 13.1.5: If-Range, if any, has to be the tag.
+      // 14.2: Range is only for GET. 13.1.5: If-Range must be the entity tag, if it is present.
       const counts = method === 'GET' && (ifRange === undefined || ifRange === tag)
       const sent = counts ? oracle(asked, size) : 'whole'
       const brief = `${range}`.replace(/(\d)\1{99,}/g, '$1...')

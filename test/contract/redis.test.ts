@@ -1,4 +1,4 @@
-/** The contract again, with a real Redis. */
+/** Runs the contract again with a real Redis. */
 import t from 'tap'
 import { useEngine } from '../engine.ts'
 import { hasRedis, startRedis, waitForEngine } from '../redis.ts'
@@ -13,6 +13,6 @@ if (hasRedis(t)) {
   await import('./ranges.test.ts')
   await import('./expiry.test.ts')
   await import('./model.test.ts')
-  // Its servers would keep it from ending by itself.
+  // Without this, its servers would keep the process alive.
   t.end()
 }
