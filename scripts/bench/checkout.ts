@@ -1,4 +1,4 @@
-/** Another version of the service, to be measured beside this one. */
+/** Another version of the service, to compare with this one. */
 import { existsSync, readFileSync, symlinkSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { outputOf, temporaryDirectory } from '../../test/process.ts'
@@ -6,7 +6,8 @@ import { outputOf, temporaryDirectory } from '../../test/process.ts'
 const LOCK = 'package-lock.json'
 
 /**
- * Builds the service of a folder, or of a git revision in a temporary folder, which is removed when this process ends.
+ * Builds the service of a folder, or of a git revision in a temporary folder. The temporary folder
+ * is removed when this process ends.
  *
  * @returns the folder.
  */
@@ -17,7 +18,7 @@ export async function buildCheckout(folderOrRevision: string): Promise<string> {
   return path
 }
 
-/** Not `git worktree`, of which the repository would keep a record if this process is killed. */
+/** Not `git worktree`, because the repository would keep its record if this process is killed. */
 async function extract(revision: string): Promise<string> {
   const { path } = temporaryDirectory('bench-checkout')
   await outputOf(['git', 'archive', '--output', join(path, 'archive.tar'), revision])

@@ -1,4 +1,4 @@
-/** What is measured, and what it is measured beside. */
+/** The measured servers. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePorts, hasProgram, temporaryDirectory } from '../../test/process.ts'
@@ -6,20 +6,23 @@ import { type Command, listening, start } from './process.ts'
 import type { PATHS, WorkloadName } from './workloads.ts'
 
 export interface Contender {
-  /** `buckets` by default. */
+  /** The layout of paths, by default `buckets`. */
   readonly paths?: keyof typeof PATHS
-  /** What it cannot do. */
+  /** The workloads that it does not support. */
   readonly without?: readonly WorkloadName[]
-  /** What starts it, to listen on a port of the loopback interface; undefined where the machine does not have it. */
+  /**
+   * Returns the command that starts it on a port of the loopback interface. Undefined if the
+   * machine does not have the program.
+   */
   command(port: number): Command | undefined | Promise<Command | undefined>
 }
 
 const file = (name: string) => join(import.meta.dirname, 'contenders', name)
 
-/** The image's variables. */
+/** The environment variables of the image. */
 const IMAGE = { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: `${128 * 1024}` }
 
-/** The service as the image runs it, from a checkout that has been built. */
+/** The service as the image runs it, from a built checkout. */
 export function storageApi(args: string[] = [], env: Record<string, string> = {}, checkout = '.') {
   const server = join(checkout, 'dist/server.js')
   return (port: number): Command => ({
@@ -35,7 +38,7 @@ function script(name: string, env: Record<string, string> = {}) {
   })
 }
 
-/** WebDAV on a file system in memory, by one process as everybody else. */
+/** WebDAV on a file system in memory, with one process like all other contenders. */
 function nginx(port: number): Command | undefined {
   if (!hasProgram('nginx')) return undefined
   const directory = temporaryDirectory('bench-nginx', '/dev/shm')
@@ -58,7 +61,9 @@ function nginx(port: number): Command | undefined {
 
 let redisPort: Promise<number> | undefined
 
-/** Starts one redis-server for all, on the core of the load. It ends with this process. */
+/**
+ * Starts one redis-server for all contenders, on the core of the load. It ends with this process.
+ */
 async function startRedis(): Promise<number> {
   const [port = 0] = await freePorts(1)
   const where = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--logfile', '/dev/null']
@@ -69,14 +74,14 @@ async function startRedis(): Promise<number> {
   return port
 }
 
-/** The service with Redis for its engine. */
+/** The service with Redis as its engine. */
 async function overRedis(port: number): Promise<Command | undefined> {
   if (!hasProgram('redis-server')) return undefined
   redisPort ??= startRedis()
   return storageApi([], { STORAGE_URL: `redis://127.0.0.1:${await redisPort}` })(port)
 }
 
-/** As its package comes, except for the address and the log. */
+/** The configuration of its package, except for the address and the log. */
 async function webdis(port: number): Promise<Command | undefined> {
   if (!hasProgram('webdis') || !hasProgram('redis-server')) return undefined
   redisPort ??= startRedis()
@@ -98,13 +103,13 @@ async function webdis(port: number): Promise<Command | undefined> {
   return { args: ['webdis', path], directory }
 }
 
-/** What needs more than PUT, GET and DELETE. */
+/** The workloads that need more than PUT, GET and DELETE. */
 const CONTRACT = ['GET 32 of 64 KiB', 'GET a listing', 'GET 304', 'PUT 412'] as const
 
-/** Its file system takes conditional PUTs for others, and lists folders in HTML. */
+/** It ignores the conditions of PUTs, and lists folders in HTML. */
 const NGINX = ['GET a listing', 'PUT 412'] as const
 
-/** It has no 404 of the same path, and no method DELETE. */
+/** It has no 404 with the same path, and no DELETE. */
 const WEBDIS = [...CONTRACT, 'GET 404', '80/15/5'] as const
 
 export const CONTENDERS = {

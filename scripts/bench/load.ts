@@ -1,36 +1,44 @@
 /**
- * Loads servers: a process of its own that is sent one {@link Task} after another, and answers each with a {@link Load}. One process
- * for all of them, for its code is slow until it has run for a while. Made of sockets: a client that costs more than the server
- * would measure itself.
+ * Loads servers. It runs as its own process, gets one {@link Task} after another, and answers each
+ * with a {@link Load}. One process does all tasks, because its code is slow until it has run for a
+ * while. It uses plain sockets, because a client that costs more than the server would measure
+ * itself.
  */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { ask, CONNECTIONS, empty, fill, PATHS, WORKLOADS, type WorkloadName } from './workloads.ts'
 
-/** Whom to load, with what: for so many seconds, or until the workload's objects are stored, or deleted. */
+/**
+ * The server and the workload: for this many seconds, or until the objects of the workload are
+ * stored or deleted.
+ */
 export interface Task {
   readonly port: number
   readonly paths: keyof typeof PATHS
   readonly workload: WorkloadName
   readonly mode: 'fill' | 'empty' | number
   /**
-   * Never to sleep, where the client has a core of its own. To wake a client that sleeps is work of the server's kernel, on one
-   * machine: 10 us of a GET's 45, the more the slower the server is.
+   * Whether the client never sleeps. Set it if the client has its own core. The server's kernel
+   * must wake a sleeping client. On one machine this takes 10 us of the 45 us of a GET, and more
+   * with a slower server.
    */
   readonly isSleepless: boolean
 }
 
-/** What the client reports. */
+/** The report of the client. */
 export interface Load {
   requests: number
   requestsPerSecond: number
   p50Ms: number
   p99Ms: number
-  /** Answers by status code. */
+  /** Responses by status code. */
   answers: Record<string, number>
 }
 
-/** Sends one request after another until there are no more, and tells of each answer how long it took, in milliseconds. */
+/**
+ * Sends one request after another until there are no more. Reports the duration of each response,
+ * in milliseconds.
+ */
 function run(
   socket: Socket,
   next: () => string | undefined,

@@ -1,6 +1,6 @@
 /**
- * Measures what objects cost: `node --expose-gc scripts/bench/measure.ts NAME`.
- * Prints one line of JSON.
+ * Measures the costs of objects: `node --expose-gc scripts/bench/measure.ts NAME`. Prints one line
+ * of JSON.
  */
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
@@ -12,7 +12,7 @@ import { buildApp } from '../../src/app.ts'
 import { loadConfig } from '../../src/plugins/config.ts'
 import { start } from '../../test/process.ts'
 
-/** Requests that are on their way at once, pipelined. */
+/** The number of pipelined requests in progress. */
 const BATCH = 100
 const MILLION = 1_000_000
 const BODY = 'x'.repeat(100)
@@ -22,7 +22,10 @@ await app.listen({ host: '127.0.0.1', port: 0 })
 const { port } = app.server.address() as AddressInfo
 const socket = connect(port, '127.0.0.1')
 
-/** Sends a request for each number below `count` that passes, and waits for the answers, which must all be successes. */
+/**
+ * Sends a request for each number below `count` that passes. Waits for the responses, which must
+ * all be successes.
+ */
 async function request(
   method: string,
   count: number,
@@ -47,7 +50,7 @@ async function request(
   }
 }
 
-/** Memory in use after garbage collection, in bytes: what JavaScript holds, and what the process holds. */
+/** The memory in use after garbage collection, in bytes: of JavaScript and of the process. */
 async function memory() {
   for (let i = 0; i < 3; i++) {
     globalThis.gc?.()
@@ -78,7 +81,7 @@ const measurements: Record<string, () => Promise<object>> = {
     return { bytesASurvivor: ((await memory()).used - before.used) / (objects / 80) }
   },
 
-  /** The store alone: what a request leaves to be collected is not what an object costs. */
+  /** The store without HTTP, because the garbage of a request is not a cost of an object. */
   async accounting() {
     const before = await memory()
     await fill(500_000)
@@ -89,7 +92,10 @@ const measurements: Record<string, () => Promise<object>> = {
     }
   },
 
-  /** What an entity tag costs, by algorithm, beside the processor time of the whole PUT that makes it; in microseconds. */
+  /**
+   * The cost of an entity tag by algorithm, and the processor time of the whole PUT, in
+   * microseconds.
+   */
   async hash() {
     const cases: Record<string, Record<string, number>> = {}
     for (const [size, puts] of [
@@ -117,7 +123,9 @@ const measurements: Record<string, () => Promise<object>> = {
     return cases
   },
 
-  /** Nothing but turns of 1 ms, for as long as a listing takes: what the machine adds. */
+  /**
+   * Only turns of 1 ms, for as long as a listing takes. They show the delay of the machine itself.
+   */
   async turns() {
     return measureDelays(async () => {
       const end = performance.now() + 5000
@@ -134,7 +142,7 @@ const measurements: Record<string, () => Promise<object>> = {
       let cursor = '', listed = 0
       while (cursor !== null) {
         const answer = await fetch('http://127.0.0.1:${port}/api/buckets?limit=1000&cursor=' + cursor)
-        // Overloaded, for the garbage collection before.
+        // Overloaded, because of the garbage collection before.
         if (answer.status === 503) continue
         const { buckets, next } = await answer.json()
         cursor = next
@@ -147,7 +155,7 @@ const measurements: Record<string, () => Promise<object>> = {
     return measureDelays(readAll)
   },
 
-  /** A million lives end in the same second. */
+  /** A million objects expire in the same second. */
   async sweep() {
     const now = Date.now
     const end = Math.ceil(now() / 1000) + 3600
@@ -161,7 +169,7 @@ const measurements: Record<string, () => Promise<object>> = {
 
 const idOf = (i: number, objects: number) => `object-${String((i * 7919) % objects).padStart(12, '0')}`
 
-/** Stores objects by the store's own hand, in an order of ids that is no order, and without holding the event loop. */
+/** Stores objects without HTTP, with ids in a mixed order, and without blocking the event loop. */
 async function fill(objects: number, expires?: number): Promise<void> {
   for (let i = 0; i < objects; i++) {
     if (i % 1000 === 0) await setImmediate()
@@ -174,11 +182,12 @@ async function fill(objects: number, expires?: number): Promise<void> {
 }
 
 /**
- * Starts a client in a process of its own, which has made its first request when this resolves.
+ * Starts a client in its own process. Resolves when it has made its first request.
  *
- * To be started while this process is small: forking a large one makes its every page fault once more.
+ * Call this while the process is small, because after forking a large process each of its pages
+ * faults once more.
  *
- * @returns what lets the script run, and waits for its end.
+ * @returns a function that lets the script run and waits for its end.
  */
 async function startClient(script: string): Promise<() => Promise<void>> {
   const lines = [
@@ -198,10 +207,10 @@ async function startClient(script: string): Promise<() => Promise<void>> {
   }
 }
 
-/** How long the event loop is held while something goes on, in milliseconds: the longest, and what 99 % are below. */
+/** The event loop delays while something runs, in milliseconds: the longest, and the p99. */
 async function measureDelays(work: () => Promise<unknown>) {
   globalThis.gc?.()
-  // Until the threads that sweep up after it have done.
+  // Waits until V8's threads have finished sweeping.
   await sleep(2000)
   const delays = monitorEventLoopDelay({ resolution: 1 })
   delays.enable()

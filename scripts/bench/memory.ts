@@ -1,7 +1,8 @@
 /**
- * Measures what objects take of memory in the service as its image runs it, what of it stays after them, and how long it holds
- * its event loop while they come and go at full speed: `npm run bench:memory`. `--write` puts the table into
- * docs/performance.md; `--only` measures the cases that begin so.
+ * Measures the memory of objects in the service as its image runs it, the memory that stays after
+ * their deletion, and the event loop delays while objects are stored and deleted at full speed:
+ * `npm run bench:memory`. `--write` puts the table into docs/performance.md. `--only` selects cases
+ * by the beginning of their names.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -19,18 +20,19 @@ const { values: options } = parseArgs({
 const ALL = ['1,000,000 of 100 B', '100,000 of 1 KiB', '100 of 16 MiB'] as const
 const CASES = ALL.filter((name) => name.startsWith(options.only))
 /**
- * How long nobody asks anything after the last object is deleted. V8 collects garbage by itself 100 s after its last full
- * collection, and once more 8 s later.
+ * How long the service is idle after the last object is deleted. V8 collects garbage by itself 100
+ * s after its last full collection, and once more 8 s later.
  */
 const QUIET_SECONDS = 120
-/** Room for all of them: by default the store has half of the machine's memory. */
+/** Enough for all objects. By default the store has half of the machine's memory. */
 const LIMIT = { MAX_STORE_BYTES: `${2 * 2 ** 30}` }
 
 const rows: string[] = []
 for (const name of CASES) {
   const { objects, bytes } = WORKLOADS[name]
   const command = probedStorageApi(LIMIT)
-  // V8 collects garbage in threads of its own, which on one core would wait for the server, and it for them.
+  // V8 collects garbage in other threads. On one core, they and the server would wait for each
+  // other.
   const contender = { command: (port: number) => ({ ...command(port), isFree: true }) }
   const service = await run('storage-api', contender)
   if (service === undefined) throw new Error('the service did not start')
@@ -40,7 +42,7 @@ for (const name of CASES) {
     return Number(RegExp(`^${name} (.*)$`, 'm').exec(page)?.[1])
   }
   try {
-    // A scrape belongs to the start: its code and its buffers stay.
+    // The start includes a scrape, because the memory of its code and its buffers stays.
     await metric('storage_bytes')
     const startedBytes = residentBytes(child.pid as number)
     const start = await askProbe(child, 'collected to the last')

@@ -1,8 +1,8 @@
-/** Measures the cost of an observation of the histogram, and of its exemplar. */
+/** Measures the cost of an observation of the histogram and of its exemplar. */
 import { DurationHistogram, SLOW_SECONDS } from '../../src/metrics/duration-histogram.ts'
 
 const TIMES = 1e7
-/** Each has one exemplar. */
+/** The number of series. Each has one exemplar. */
 const SERIES = 10_000
 
 const request = { id: 'ZWxlcGhhbnRz-1234567', headers: {}, failure: undefined }
@@ -11,7 +11,7 @@ const traced = {
   headers: { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' },
 }
 
-/** Nanoseconds for one observation. */
+/** The time of one observation, in nanoseconds. */
 function nanoseconds(seconds: number, of = request): number {
   const durations = new DurationHistogram()
   const observe = (times: number) => {
@@ -23,7 +23,7 @@ function nanoseconds(seconds: number, of = request): number {
   return ((performance.now() - begun) * 1e6) / TIMES
 }
 
-/** Bytes of memory for one exemplar. */
+/** The memory of one exemplar, in bytes. */
 function bytes(of: typeof request): number {
   const durations = new DurationHistogram()
   const observe = (seconds: number) => {
@@ -39,12 +39,12 @@ function bytes(of: typeof request): number {
   observe(2 * SLOW_SECONDS)
   durations.takeNotable()
   const after = heapBytes()
-  // It is alive until here.
+  // Keeps the histogram alive until here.
   durations.declare('GET', '/', 200)
   return (after - before) / SERIES
 }
 
-/** A table of both. `node --expose-gc` is needed. */
+/** A table of both. It needs `node --expose-gc`. */
 export function observationTable(): string {
   return [
     '| an observation | ns | bytes that stay |',

@@ -1,21 +1,21 @@
-/** In a server: tells its parent, when asked, what its event loop has done, and what is known of its memory. */
+/** Runs in a server. Reports the event loop and the memory to the parent process on request. */
 import { monitorEventLoopDelay, PerformanceObserver, performance } from 'node:perf_hooks'
 
-/** What can be asked, and what the answer is. */
+/** The requests and their answers. */
 export interface Answers {
-  /** For so long the event loop has been busy, in milliseconds, since it began. */
+  /** How long the event loop has been busy since its start, in milliseconds. */
   readonly active: number
   /** A report after a garbage collection. */
   readonly collected: Report
-  /** A report after one that leaves V8 no page that is free. */
+  /** A report after a garbage collection that leaves V8 no free page. */
   readonly 'collected to the last': Report
 }
 
-/** Of the memory, and of the delays since the last report. */
+/** The memory, and the delays since the last report. */
 export interface Report {
   /** Resident memory, in bytes. */
   residentBytes: number
-  /** How long the event loop was held, in milliseconds: 99 % of the delays are below, and the longest. */
+  /** The p99 and the longest event loop delay, in milliseconds. */
   p99DelayMs: number
   longestDelayMs: number
   /** The longest pause for garbage collection, in milliseconds. */
@@ -24,7 +24,10 @@ export interface Report {
 
 const delays = monitorEventLoopDelay({ resolution: 1 })
 let longestPauseMs = 0
-/** When the last report ended, in milliseconds: entries come late, and those of its own collections are nobody's. */
+/**
+ * When the last report ended, in milliseconds. Entries come late, and those of the report's own
+ * collections must not count.
+ */
 let reportedMs = 0
 new PerformanceObserver((list) => {
   for (const { startTime, duration } of list.getEntries())

@@ -7,18 +7,18 @@ import { storageApi } from './contenders.ts'
 import type { Answers } from './probe.ts'
 import type { Command } from './process.ts'
 
-/** As JavaScript: what strips the types would be resident in the service. */
+/** As JavaScript, because the code that strips types would take memory in the service. */
 const PROBE = `data:text/javascript,${encodeURIComponent(
   stripTypeScriptTypes(readFileSync(join(import.meta.dirname, 'probe.ts'), 'utf8')),
 )}`
 
-/** The service as the image runs it, and with probe.ts in it. */
+/** The service as the image runs it, with probe.ts inside. */
 export function probedStorageApi(env: Record<string, string>) {
   const command = storageApi(['--import', PROBE], env)
   return (port: number): Command => ({ ...command(port), ipc: true })
 }
 
-/** Asks the probe in a server. */
+/** Sends a request to the probe in a server. */
 export async function askProbe<Q extends keyof Answers>(
   server: ChildProcess,
   question: Q,

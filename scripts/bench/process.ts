@@ -1,4 +1,4 @@
-/** Processes that are measured. */
+/** The measured processes. */
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -7,27 +7,27 @@ import { availableParallelism } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Directory, hasProgram, start as startProgram } from '../../test/process.ts'
 
-/** Where there are two cores and `taskset`, the measured have one of them and the load the other. */
+/** With two cores and `taskset`, the measured processes have one core and the load the other. */
 export const isPinned = availableParallelism() > 1 && hasProgram('taskset')
 
 const CORES = { measured: '0', load: '1' }
 
-/** What is started, and its variables. */
+/** A command and its environment variables. */
 export interface Command {
   readonly args: string[]
   readonly env?: Record<string, string>
-  /** Whether it is a Node.js that listens to its parent. */
+  /** Whether it is a Node.js process that gets messages from its parent. */
   readonly ipc?: boolean
-  /** Whether it may use any core, although it is measured. */
+  /** Whether it may use every core although it is measured. */
   readonly isFree?: boolean
-  /** What it needs and nobody else, to be removed after it. */
+  /** The folder that only this process needs. It is removed after the process has ended. */
   readonly directory?: Directory
 }
 
-/** The processes that have been started and have not ended. */
+/** The running processes. */
 const running = new Set<number>()
 
-/** Starts a command on its core. Read its standard output, or destroy it. */
+/** Starts a command on its core. The caller must read or destroy its standard output. */
 export function start({ args, env, ipc = false, isFree }: Command, core: keyof typeof CORES): ChildProcess {
   const command = [...(isPinned && !isFree ? ['taskset', '--cpu-list', CORES[core]] : []), ...args]
   const child = startProgram(command, {
@@ -57,7 +57,7 @@ export async function listening(port: number, child: ChildProcess): Promise<void
   }
 }
 
-/** The processor time that a process has had, all its threads, in microseconds. Linux has it. */
+/** The processor time of a process with all its threads, in microseconds. Only on Linux. */
 export function cpuMicroseconds(pid: number): number {
   const tasks = `/proc/${pid}/task`
   const nanoseconds = readdirSync(tasks).map((task) =>
@@ -66,22 +66,25 @@ export function cpuMicroseconds(pid: number): number {
   return nanoseconds.reduce((a, b) => a + b, 0) / 1000
 }
 
-/** The resident memory of a process, in bytes, without asking it. Linux has it. */
+/** The resident memory of a process, in bytes, without asking the process. Only on Linux. */
 export function residentBytes(pid: number): number {
   return 1024 * Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1])
 }
 
-/** Linux counts the time of a processor in hundredths of a second, whatever the machine (`USER_HZ`). */
+/** Linux counts processor time in hundredths of a second on every machine (`USER_HZ`). */
 const TICK_MICROSECONDS = 10_000
 
-/** The processor time that the whole machine has spent, and its host on others instead (steal), in microseconds. */
+/**
+ * The processor time of the whole machine, and the time that its host gave to others (steal), in
+ * microseconds.
+ */
 export function machineMicroseconds(stat = readFileSync('/proc/stat', 'latin1')): number {
   const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] =
     /^cpu +(.*)/.exec(stat)?.[1]?.split(' ').map(Number) ?? []
   return (user + nice + system + irq + softirq + steal) * TICK_MICROSECONDS
 }
 
-/** The processor time that this process and those that it has started have had, in microseconds. */
+/** The processor time of this process and of those that it has started, in microseconds. */
 export function ownMicroseconds(): number {
   const { user, system } = process.cpuUsage()
   return [...running].reduce((sum, pid) => sum + cpuMicroseconds(pid), user + system)

@@ -1,7 +1,8 @@
 /**
- * Measures what refusals cost the service beside a GET of 100 bytes, in processor time, and prints a table: `npm run
- * bench:refusals`. Options: `--rounds`, `--seconds`, and `--only` for refusals whose name contains a text. A refusal that closes its
- * connection is compared with a GET that does so too.
+ * Measures the processor time of rejected requests and of a GET of 100 bytes, and prints a table:
+ * `npm run bench:refusals`. Options: `--rounds`, `--seconds`, and `--only` to select rejections by
+ * a part of their names. A rejection that closes its connection is compared with a GET that closes
+ * it too.
  */
 import { once } from 'node:events'
 import { connect } from 'node:net'
@@ -31,7 +32,7 @@ const put = (...headers: string[]) => request(`PUT ${OBJECT}`, 'Content-Length: 
 
 const GET = request(`GET ${OBJECT}`)
 
-/** Requests that are refused on a connection that goes on, by the status of the answer. */
+/** Requests that are rejected on a connection that stays open, by the status of the response. */
 const KEPT: Record<string, string> = {
   '400 id': request('GET /api/buckets/..'),
   '400 id with a control character': request('GET /api/buckets/%00'),
@@ -55,7 +56,7 @@ const KEPT: Record<string, string> = {
   '416 range': request(`GET ${OBJECT}`, 'Range: bytes=1000-'),
 }
 
-/** Requests that are refused, and their connections closed. */
+/** Requests that are rejected and whose connections are closed. */
 const CLOSED: Record<string, string> = {
   '400 path': request('GET /%zz'),
   '400 Host': 'GET / HTTP/1.1\r\n\r\n',
@@ -71,9 +72,13 @@ const CLOSED: Record<string, string> = {
   '505 version': request('GET /').replace('1.1', '2.0'),
 }
 
-/** Sends one request after another on one connection until the deadline, and returns how many were answered. */
+/**
+ * Sends one request after another on one connection until the deadline. Returns the number of
+ * responses.
+ */
 function keep(port: number, bytes: string, status: string, deadline: number): Promise<number> {
-  // No promise for each request: a client that is slower than the server lets it sleep, and every request wakes it.
+  // Without a promise per request. If the client is slower than the server, the server sleeps, and
+  // every request wakes it.
   return new Promise((resolve, reject) => {
     const socket = connect({ host: '127.0.0.1', port, noDelay: true })
     let answers = 0
@@ -88,7 +93,7 @@ function keep(port: number, bytes: string, status: string, deadline: number): Pr
   })
 }
 
-/** Opens one connection after another until the deadline, and returns how many there were. */
+/** Opens one connection after another until the deadline. Returns their number. */
 async function reconnect(port: number, bytes: string, status: string, deadline: number): Promise<number> {
   let answers = 0
   for (; performance.now() < deadline; answers++) {
@@ -108,7 +113,7 @@ const env = { AUTH_TOKENS: TOKEN, MAX_OBJECT_BYTES: '100', LOG_LEVEL: 'info' }
 const child = start(storageApi([], env)(port), 'measured')
 child.stdout?.resume()
 
-/** The processor time of a request in microseconds, over so many seconds. */
+/** The processor time of a request in microseconds, measured for this many seconds. */
 async function cost(send: typeof keep, bytes: string, status: string, seconds: number): Promise<number> {
   const before = cpuMicroseconds(child.pid as number)
   const deadline = performance.now() + seconds * 1000
@@ -135,7 +140,8 @@ async function measure(send: typeof keep, get: string, refusals: Record<string, 
   }
 }
 
-// Never to sleep: to wake a client is work of the server's kernel, which would make a GET look dearer, and a refusal less so.
+// The client never sleeps. The server's kernel would have to wake it, which would add to the cost
+// of a GET, and less to the cost of a rejection.
 let isLoading = true
 const poll = () => void (isLoading && setImmediate(poll))
 poll()

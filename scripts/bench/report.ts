@@ -5,15 +5,15 @@ import { isExpected, WORKLOADS, type WorkloadName } from './workloads.ts'
 
 type Comparisons = ReadonlyMap<WorkloadName, Comparison>
 
-/** By so much two copies of the same program may differ on a quiet machine. */
+/** How much two copies of the same program may differ on a quiet machine. */
 const COPIES_TOLERANCE = 0.06
 
-/** So much of a core may other programs use. */
+/** How much of a core other programs may use. */
 const OTHERS_CORES = 0.1
 
 const percent = (share: number) => `${(100 * share).toFixed(0)} %`
 
-/** A table of medians; the ratios are the first contender's to each of the others. */
+/** A table of medians. The ratios compare the first contender with each of the others. */
 export function table(workload: WorkloadName, { rounds }: Comparison): string {
   const [[mine, first] = ['', []]] = Object.entries(rounds)
   const rows = Object.entries(rounds).map(([name, its]) => {
@@ -36,7 +36,7 @@ export function table(workload: WorkloadName, { rounds }: Comparison): string {
   ].join('\n')
 }
 
-/** A table for each figure: the first contender's ratio to each of the others, by workload. */
+/** One table per figure: the ratios of the first contender to each of the others, by workload. */
 export function ratios(comparisons: Comparisons): string[] {
   const names = new Set([...comparisons.values()].flatMap(({ rounds }) => Object.keys(rounds)))
   const [mine, ...others] = names
@@ -68,7 +68,10 @@ function unexpected(workload: WorkloadName, rounds: Round[]): string {
     .join(', ')
 }
 
-/** Why figures are not to be believed, as one paragraph, if any are. `copy` is the second copy of the first contender. */
+/**
+ * A paragraph that says why figures cannot be trusted, if that is so. `copy` is the second copy of
+ * the first contender.
+ */
 export function doubts(comparisons: Comparisons, copy: string): string[] {
   const reasons: string[] = []
   for (const [workload, { rounds, othersCores }] of comparisons) {
@@ -91,7 +94,7 @@ export function doubts(comparisons: Comparisons, copy: string): string[] {
 
 const DOCUMENT = join(import.meta.dirname, '../../docs/performance.md')
 
-/** Replaces what docs/performance.md has between `<!-- NAME -->` and `<!-- /NAME -->`. */
+/** Replaces the text between `<!-- NAME -->` and `<!-- /NAME -->` in docs/performance.md. */
 export function writeSection(name: string, paragraphs: string[]): void {
   const document = readFileSync(DOCUMENT, 'utf8')
   const section = RegExp(`(<!-- ${name} -->\n)[^]*(<!-- /${name} -->)`)

@@ -1,8 +1,8 @@
 /**
- * Measures a scrape of the service as its image runs it: how long it takes its client and the event loop when nothing else is asked, its
- * size, all of it after a million ids, odd methods and unknown paths too, how long requests take beside a scrape a second, and
- * what an observation costs: `npm run bench:scrape`.
- * `--write` puts the tables into docs/performance.md.
+ * Measures a scrape of the service as its image runs it: `npm run bench:scrape`. It measures the
+ * duration for the client and for the event loop of an idle service, and the size. It repeats this
+ * after a million ids, odd methods and unknown paths. It also measures requests during one scrape
+ * per second, and the cost of an observation. `--write` puts the tables into docs/performance.md.
  */
 import { Agent, METHODS, request } from 'node:http'
 import { parseArgs } from 'node:util'
@@ -26,10 +26,10 @@ if (service === undefined) throw new Error('the service did not start')
 const { child, port } = service
 const agent = new Agent({ keepAlive: true, maxSockets: 8 })
 
-/** The formats, each with the `Accept` that asks for it. */
+/** The formats, each with the `Accept` that selects it. */
 const FORMATS = { text: {}, OpenMetrics: { accept: 'application/openmetrics-text' } }
 
-/** Sends a request, and returns how many bytes the answer's body has. */
+/** Sends a request and returns the length of the response body, in bytes. */
 function ask(method: string, path: string, headers = {}): Promise<number> {
   return new Promise((resolve, reject) => {
     const outgoing = request({ host: '127.0.0.1', port, method, path, headers, agent })
@@ -45,13 +45,13 @@ function ask(method: string, path: string, headers = {}): Promise<number> {
   })
 }
 
-/** Median and 99th percentile, in columns. */
+/** The columns of the median and the p99. */
 function quantiles(milliseconds: number[]): string {
   const p99 = milliseconds.toSorted((a, b) => a - b)[Math.floor(0.99 * milliseconds.length)] as number
   return `${median(milliseconds).toFixed(2)} | ${p99.toFixed(2)}`
 }
 
-/** One scrape after another in each format, each a row of the table. */
+/** Makes one scrape after another in each format. Each format is a row of the table. */
 async function scrapes(name: string): Promise<string[]> {
   const rows: string[] = []
   for (const [format, headers] of Object.entries(FORMATS))
@@ -64,7 +64,7 @@ async function scrapesIn(name: string, headers: object): Promise<string> {
   const activeMs: number[] = []
   let cpuMs = 0
   let bytes = 0
-  // The first are for warming up.
+  // The first ones are warm-up.
   for (let i = -100; i < SCRAPES; i++) {
     const active = await askProbe(child, 'active')
     const cpu = cpuMicroseconds(child.pid as number)
@@ -79,7 +79,7 @@ async function scrapesIn(name: string, headers: object): Promise<string> {
   return `| ${name} | ${bytes} | ${quantiles(activeMs)} | ${quantiles(durationsMs)} | ${(cpuMs / SCRAPES).toFixed(2)} |`
 }
 
-/** A load of GETs, alone or with a scrape every second. */
+/** A load of GETs, alone or with one scrape per second. */
 async function beside(isScraped: boolean) {
   const timer = isScraped ? setInterval(() => ask('GET', '/metrics'), 1000) : undefined
   const round = await load(service as NonNullable<typeof service>, 'GET 100 B', SECONDS)

@@ -1,29 +1,32 @@
-/** Connections, each with one request at a time. */
+/** The number of connections. Each has one request at a time. */
 export const CONNECTIONS = 32
 
-/** Where a server has the object of a number, for each method. */
+/** The path of a numbered object on a server, by method. */
 type Paths = Record<'get' | 'put' | 'delete', (id: number) => string>
 
 const bucket = (id: number) => `/api/buckets/${id}`
 
-/** The paths of the service and of most others, and those of webdis, which are commands of Redis. */
+/**
+ * The paths of the service and most other servers, and the paths of webdis, which are commands of
+ * Redis.
+ */
 export const PATHS = {
   buckets: { get: bucket, put: bucket, delete: bucket },
   webdis: { get: (id) => `/GET/${id}.txt`, put: (id) => `/SET/${id}`, delete: (id) => `/DEL/${id}` },
 } satisfies Record<string, Paths>
 
-/** Objects that are stored before, and what clients then ask for, request by request. */
+/** The objects that are stored first, and the requests that clients then send. */
 export interface Workload {
   readonly objects: number
   readonly bytes: number
-  /** The share of each method; the rest is GET. */
+  /** The share of each method. The rest is GET. */
   readonly put?: number
   readonly delete?: number
-  /** Of each request that is measured, but of none that stores an object before. */
+  /** The headers of the measured requests, but not of those that store the objects first. */
   readonly headers?: string
-  /** What is asked for instead of an object. */
+  /** The path to request instead of an object. */
   readonly path?: string
-  /** The status codes of the answers; by default those of a success. */
+  /** The expected status codes, by default those of a success. */
   readonly expected?: readonly string[]
 }
 
@@ -53,7 +56,7 @@ export const WORKLOADS = {
 
 export type WorkloadName = keyof typeof WORKLOADS
 
-/** The same numbers in each run, between 0 and 1 (mulberry32). */
+/** Random numbers from 0 to 1, the same in each run (mulberry32). */
 function* randomNumbers(): Generator<number, never> {
   for (let state = 1; ; ) {
     state = (state + 0x6d2b79f5) | 0
@@ -63,7 +66,7 @@ function* randomNumbers(): Generator<number, never> {
   }
 }
 
-/** Whether a workload's contender has answered as it should. */
+/** Whether a workload expects this status code. */
 export const isExpected = ({ expected = SUCCESS }: Workload, status: string) => expected.includes(status)
 
 function formatter({ bytes, path, headers = '' }: Workload, paths: Paths) {
@@ -88,7 +91,7 @@ export function* empty(workload: Workload, paths: Paths): Generator<string> {
   for (let id = 0; id < workload.objects; id++) yield request.delete(id)
 }
 
-/** The workload itself, which has no end. */
+/** The workload itself. It has no end. */
 export function* ask(workload: Workload, paths: Paths): Generator<string> {
   const { put: puts = 0, delete: deletes = 0, objects } = workload
   const request = formatter(workload, paths)

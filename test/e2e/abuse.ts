@@ -1,4 +1,4 @@
-/** What clients do that should not. */
+/** Clients that misbehave. */
 import { connect, type Socket } from 'node:net'
 import { get, put, type Target } from './clients.ts'
 
@@ -13,7 +13,7 @@ function open(target: Target, ...bytes: string[]): Socket {
   return socket
 }
 
-/** Sends a byte a second, for as long as it may. */
+/** Sends one byte per second until the connection closes. */
 function trickle(socket: Socket): Socket {
   const timer = setInterval(() => socket.write('a'), BYTE_INTERVAL_MS)
   socket.once('close', () => clearInterval(timer)).resume()
@@ -25,22 +25,25 @@ export const slowHeaders: SlowClient = (target) =>
 
 export const slowBody: SlowClient = (target) => trickle(open(target, put('/api/buckets/slow', 1000)))
 
-/** Asks for an object, and reads none of it. */
+/** Requests an object and reads nothing of the response. */
 export const slowReader =
   (path: string): SlowClient =>
   (target) =>
     open(target, get(path)).pause()
 
-/** Sends headers that do not end, of so many bytes. */
+/** Sends this many bytes of headers, without their end. */
 export const unfinishedHead =
   (bytes: number): SlowClient =>
   (target) =>
     open(target, `GET /api/buckets/a HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(bytes)}`).resume()
 
-/** Opens a connection, and sends nothing. */
+/** Opens a connection and sends nothing. */
 export const idle: SlowClient = (target) => open(target).resume()
 
-/** Opens many connections, as fast as the server accepts them, and returns them when all are open or closed again. */
+/**
+ * Opens many connections as fast as the server accepts them. Resolves when each is open or closed
+ * again.
+ */
 export async function openMany(target: Target, client: SlowClient, count: number): Promise<Socket[]> {
   const AT_ONCE = 200
   const sockets: Socket[] = []
@@ -57,7 +60,7 @@ export async function openMany(target: Target, client: SlowClient, count: number
 
 const CHUNKED = 'PUT /api/buckets/aborted HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n'
 
-/** What a client has sent when it goes away, by the phase that its request is in. */
+/** What a client has sent when it disconnects, by the phase of its request. */
 const PHASES: Record<string, (path: string) => string[]> = {
   connected: () => [],
   'in the request line': () => ['GET /api/buck'],
@@ -75,11 +78,12 @@ const PHASES: Record<string, (path: string) => string[]> = {
 }
 export const PHASE_NAMES = Object.keys(PHASES)
 
-/** How a client goes away: FIN, RST, or either with the first bytes of an answer. */
+/** How a client disconnects: with FIN or RST, at once or at the first bytes of a response. */
 export const MANNERS = ['end', 'reset', 'read and end', 'read and reset'] as const
 
 /**
- * Goes away in the midst of a request. `path` is an object too large for the buffers between.
+ * Disconnects during a request. `path` is an object that is too large for the buffers of the
+ * connection.
  *
  * @returns when the connection is closed.
  */
@@ -96,7 +100,7 @@ export function abort(
       else socket.destroy()
     }
     socket.once('close', () => resolve())
-    // Where no answer comes, it leaves as soon as all is sent.
+    // If no response is due, it disconnects as soon as everything is sent.
     const isAnswered = /asked|answer|pipelined/.test(phase)
     if (manner.startsWith('read') && isAnswered) socket.once('data', leave)
     else socket.once('connect', () => setImmediate(leave))

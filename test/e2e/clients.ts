@@ -1,4 +1,7 @@
-/** Clients made of sockets: thousands of them cost less than the server that they load, and they do what none should. */
+/**
+ * Clients made of plain sockets. Thousands of them cost less than the server, and they can
+ * misbehave.
+ */
 import { connect, type Socket } from 'node:net'
 
 /** A server to connect to. */
@@ -18,7 +21,7 @@ export class Client {
   readonly socket: Socket
   #received: Buffer[] = []
   #receivedBytes = 0
-  /** Of the answer that is being read, as far as it is known. */
+  /** The response that is being read, as far as it has arrived. */
   #answerBytes = 0
   #waiting: { resolve(answer: Answer): void; reject(error: Error): void } | undefined
 
@@ -28,7 +31,7 @@ export class Client {
     this.socket.once('close', () => this.#waiting?.reject(new Error('closed before the end of an answer')))
   }
 
-  /** @throws {Error} where the connection closes before the end of the answer. */
+  /** @throws {Error} if the connection closes before the end of the response. */
   send(...request: (string | Buffer)[]): Promise<Answer> {
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject }

@@ -2,12 +2,13 @@ import t from 'tap'
 import { outputOf } from '../process.ts'
 
 /**
- * The most processor time of a request, by that of bare Fastify in the same seconds. In five runs on a machine that others share
- * it was 1.27 to 1.38 for GET and 1.44 to 1.69 for PUT: a quarter more is no noise.
+ * The highest processor time per request, divided by that of bare Fastify in the same seconds. In
+ * five runs on a shared machine it was 1.27 to 1.38 for GET and 1.44 to 1.69 for PUT. A quarter
+ * more than that is not noise.
  */
 const LIMITS = { 'GET 100 B': 1.75, 'PUT 100 B': 2.1 }
 
-/** One workload in each run, because V8 optimizes for the requests that it has seen before. */
+/** Each run has one workload, because V8 optimizes for the requests that it has seen before. */
 const bench = (workload: string) => [
   ...['npm', 'run', 'bench', '--', '--processes', '3', '--rounds', '5'],
   ...['--contenders', 'storage-api,bare Fastify', '--workloads', workload],

@@ -1,4 +1,4 @@
-/** The dashboard as somebody sees it who has picked nothing: all jobs and instances, and rates over a minute. */
+/** The dashboard with its default variables: all jobs and instances, and rates over a minute. */
 import { readFileSync } from 'node:fs'
 
 interface Target {
@@ -27,20 +27,22 @@ export const dashboard: Dashboard = JSON.parse(
   readFileSync('compose/grafana/dashboards/storage-api.json', 'utf8'),
 )
 
-/** Those of collapsed rows too. */
+/** All panels, including those of collapsed rows. */
 export const panels: Panel[] = dashboard.panels.flatMap((panel) =>
   panel.type === 'row' ? (panel.panels ?? []) : [panel],
 )
 
-/** Panels of an engine over a network, which the memory engine leaves empty. */
+/** Whether a panel is about an engine over a network. With the memory engine it is empty. */
 export const isOfEngine = ({ title }: { title: string }) => title.startsWith('Engine')
 
 const VARIABLES: Record<string, string> = { $job: '.*', $instance: '.*', $__rate_interval: '1m' }
 
-/** A query without Grafana's variables. */
+/** A query with Grafana's variables replaced. */
 export const promql = (expr: string) => expr.replace(/\$\w+/g, (variable) => VARIABLES[variable] as string)
 
-/** The color of a figure, as Grafana chooses it: without a value the first of the thresholds. */
+/**
+ * The color that Grafana gives to a figure. Without a value it is the color of the first threshold.
+ */
 export function colorOf({ fieldConfig: { defaults } }: Panel, value?: number): string | undefined {
   const { thresholds, mappings = [] } = defaults
   const isIn = ({ from, to }: { from: number; to: number | null }) =>

@@ -8,25 +8,28 @@ import { requireTool } from './require-tool.ts'
 
 requireTool('docker', 'compose', 'version')
 
-/** It walks in real time: two minutes of ordinary traffic, three of the drill's, and until the alert fires. */
+/**
+ * The drill takes real time: two minutes of ordinary traffic, three of the drill, and the time
+ * until the alert fires.
+ */
 t.setTimeout(900_000)
 
 const SERVICES = ['storage_api', 'prometheus']
 const PAGE = readFileSync('docs/500s.md', 'utf8')
-/** Alerts that the page calls the machine's, and no part of the drill. */
+/** Alerts that depend on the machine. The page says that they are not part of the drill. */
 const OF_THE_MACHINE = 'StorageApiLatencyBudgetBurn|StorageApiEventLoopLag'
 
-/** The blocks of PromQL in a page of the documentation, in their order. */
+/** The PromQL blocks of a page of the documentation, in order. */
 const queriesIn = (page: string) =>
   [...page.matchAll(/^```promql\n(.*?)^```/gms)].map(([, promql = '']) => promql)
 
-/** What the script prints when all its requests have been answered. */
+/** Runs the script until all its requests have responses. Returns its output. */
 async function generateTraffic(env: Record<string, string> = {}): Promise<string> {
   const BASE_URL = await published('storage_api', 5000)
   return outputOf(['scripts/generate_traffic.sh'], { env: { BASE_URL, ...env } })
 }
 
-/** Alerts of the last minute that are not the machine's, as `name window state`. */
+/** Alerts of the last minute that do not depend on the machine, as `name window state`. */
 async function alerts(): Promise<string[]> {
   const promql = `max_over_time(ALERTS{alertname!~"${OF_THE_MACHINE}"}[1m])`
   const samples = await query(prometheus, promql)
@@ -37,14 +40,14 @@ async function alerts(): Promise<string[]> {
 
 const isThere = (series: unknown[]) => series.length > 0
 
-/** The labels of the exemplars of answers that were 5xx. */
+/** The labels of the exemplars of 5xx responses. */
 async function exemplars(): Promise<Record<string, string>[]> {
   const promql = 'http_request_duration_seconds_bucket{status_code=~"5.."}'
   const series = await queryExemplars(prometheus, promql)
   return series.flatMap(({ exemplars }) => exemplars.map(({ labels }) => labels))
 }
 
-/** The lines of the service's log that have a text, as the page finds them. */
+/** The lines of the service's log that contain a text, found by the command of the page. */
 async function logged(text: string): Promise<string[]> {
   const [, command = ''] = /^ *docker compose (logs .*) \| grep REQUEST_ID$/m.exec(PAGE) ?? []
   return (await compose(command.split(' '))).split('\n').filter((line) => line.includes(text))
@@ -103,7 +106,7 @@ t.test('the queries of the runbook name the cause, a minute later', { timeout: 1
 
 t.test('each query of the dashboard returns data', async (t) => {
   const queries: [string, { expr: string }[]][] = [
-    // Those of an engine over a network are asked in valkey.e2e.ts.
+    // valkey.e2e.ts tests the panels of an engine over a network.
     ...panels
       .filter((panel) => !isOfEngine(panel))
       .map(({ title, targets }): [string, { expr: string }[]] => [title, targets]),

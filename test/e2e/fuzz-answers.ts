@@ -1,52 +1,62 @@
 import { CANARY } from './fuzz-grammar.ts'
 import { type FuzzRequest, known } from './fuzz-requests.ts'
 
-/** The statuses of a service that is well and asks for no tokens, to a client that keeps nobody waiting. */
+/** The status codes of a healthy service without tokens, for a client that does not stall. */
 export const STATUSES = new Set([
   ...[200, 201, 204, 206, 304],
   ...[400, 404, 405, 412, 413, 414, 415, 416, 417, 431, 501, 505, 507],
 ])
-/** What `/` answers, which is not measured. */
+/** The response body of `/`, which is not measured. */
 const REDIRECT = 303
 
-/** A field that answers of a status have (RFC 9110 sections 8.8.3, 15.3.7.1, 15.4.4, 15.5.6 and 15.5.17). */
+/**
+ * The field that a status code requires (RFC 9110 sections 8.8.3, 15.3.7.1, 15.4.4, 15.5.6 and
+ * 15.5.17).
+ */
 const REQUIRED_FIELDS: Record<number, string> = {
   ...{ 201: 'etag', 206: 'content-range', 303: 'location', 304: 'etag', 405: 'allow', 416: 'content-range' },
 }
 
-/** A status line, and fields without white space around their values (RFC 9112 sections 4 and 5). */
+/**
+ * A status line, and fields without white space around their values (RFC 9112 sections 4 and 5).
+ */
 const HEAD = /^HTTP\/1\.1 (\d{3}) [ -~]+((?:\r\n[\w!#$%&'*+.^`|~-]+: [!-~](?:[ -~]*[!-~])?)*)$/
 
-/** What all answers have said: how often each status came, and each error, with its numbers left out. */
+/** Counts of all responses by status code, and of all error messages without their numbers. */
 export const seen = { statuses: {} as Record<number, number>, errors: new Set<string>() }
 
-/** Reads the answers on one connection as a client does that takes RFC 9112 at its word. */
+/** Reads the responses of one connection strictly by RFC 9112. */
 export class AnswerReader {
-  /** How many final answers there have been. */
+  /** The number of final responses so far. */
   answers = 0
-  /** Whether the last answer has announced the end of the connection. */
+  /** Whether the last response announced the end of the connection. */
   isClosing = false
-  /** What has come of an answer that is not complete. */
+  /** The bytes of a response that is not complete yet. */
   #rest = ''
   readonly #requests: FuzzRequest[]
 
-  /** @param requests whose answers come first; it is not certain what others, if there are any, answer. */
+  /**
+   * @param the requests whose responses come first. The responses to any other bytes are uncertain.
+   */
   constructor(requests: FuzzRequest[]) {
     this.#requests = requests
   }
 
-  /** @throws {Error} that says what is wrong with an answer. */
+  /** @throws {Error} that says what is wrong with a response. */
   read(text: string): void {
     this.#rest += text
     while (this.#rest !== '' && this.#readAnswer()) {}
   }
 
-  /** Whether all answers are whole: the last one may be to a HEAD that nobody is certain to have sent. */
+  /**
+   * Whether all responses are complete. The last one may be the response to a HEAD among the
+   * uncertain bytes.
+   */
   isComplete(): boolean {
     return this.#rest === '' || (this.answers >= this.#requests.length && this.#rest.endsWith('\r\n\r\n'))
   }
 
-  /** Reads one answer, if it has come as a whole. */
+  /** Reads one response if it is complete. */
   #readAnswer(): boolean {
     if (this.isClosing) throw new Error('bytes after connection: close')
     const end = this.#rest.indexOf('\r\n\r\n')
@@ -84,7 +94,10 @@ function readFields(lines: string): Map<string, string> {
   return fields
 }
 
-/** The length of an answer's content: each answer says it but those that must not (RFC 9110 section 8.6). */
+/**
+ * The length of a response's content. Each response has it, except those that must not (RFC 9110
+ * section 8.6).
+ */
 function contentLength(status: number, fields: Map<string, string>): number {
   const length = fields.get('content-length')
   const hasNone = status === 100 || status === 204 || (status === 304 && length === undefined)
@@ -117,7 +130,9 @@ function checkError(fields: Map<string, string>, body: string): void {
   seen.errors.add(text)
 }
 
-/** Remembers entity tags and cursors. Only objects and their lists have in them what clients have sent. */
+/**
+ * Remembers entity tags and cursors. Checks that only objects and lists contain bytes of clients.
+ */
 function learn(fields: Map<string, string>, body: string): void {
   const etag = fields.get('etag')
   if (etag !== undefined) remember(known.etags, etag)

@@ -1,7 +1,7 @@
-/** What random requests are made of, as latin1. */
+/** The parts of random requests, as latin1. */
 import { METHODS } from 'node:http'
 
-/** Part of ids, queries, fields and bodies, and of nothing that the service says by itself. */
+/** A text in ids, queries, fields and bodies. The service itself never sends it. */
 export const CANARY = 'zq9canary'
 
 const words = (text: string) => text.split(' ')
@@ -24,7 +24,7 @@ export const OTHER_PATHS = [
     `/livez /readyz /livez/ /livez?${CANARY} /livez#x /LIVEZ /../livez /api/../livez http:// http://a`,
   ),
 ]
-/** Those that take the service's time. */
+/** Pages that are expensive for the service. */
 export const PAGES = [
   ...words(
     `/metrics /openapi.json /docs /docs/ /docs?${CANARY} /docs/json /docs/yaml /docs/${CANARY} /docs/docs`,
@@ -57,7 +57,7 @@ export const FIELDS = Object.entries({
 
 export const HOSTS = ['', ...words('a a a localhost:80 [::1]:80 a.b-c_d')].map((host) => `Host: ${host}\r\n`)
 
-/** What an HTTP/1.1 request cannot have without being the last one of its connection. */
+/** Fields that make an HTTP/1.1 request the last one of its connection. */
 export const CLOSING_HEADERS = [
   ...[
     '',

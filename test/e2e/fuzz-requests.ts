@@ -2,28 +2,34 @@ import * as grammar from './fuzz-grammar.ts'
 
 const { CANARY } = grammar
 
-/** A request of which it is certain that it is one, and where it ends. */
+/** A request that is certainly valid and whose end is certain. */
 export interface FuzzRequest {
-  /** As latin1. */
+  /** The request as latin1. */
   bytes: string
   method: string
-  /** Whether its answer is the last one of the connection, where that is certain. */
+  /** Whether its response is the last one of the connection. Undefined if that is uncertain. */
   closes: boolean | undefined
 }
 
-/** What one client sends on one connection. */
+/** Everything that one client sends on one connection. */
 export interface Conversation {
   requests: FuzzRequest[]
-  /** What comes after them, as latin1: nothing, or what is malformed or dubious and some requests. */
+  /**
+   * The bytes after them, as latin1: nothing, or a malformed or dubious request and some more
+   * requests.
+   */
   others: string[]
   last: 'request' | 'malformed' | 'dubious'
-  /** The bytes of all of them, or the first of the bytes, in as many writes. */
+  /** The bytes of all of them, or only the first bytes, in this many writes. */
   writes: Buffer[]
-  /** What the client does at last: reads all answers, ends its side, or resets, at once or at the first answer. */
+  /**
+   * What the client does at the end: it reads all responses, ends its side, or resets the
+   * connection at once or at the first response.
+   */
   end: 'read' | 'half' | 'reset' | 'interrupt'
 }
 
-/** What earlier answers have told. */
+/** Entity tags and cursors of earlier responses. */
 export const known = { etags: ['"a"'], cursors: ['YQ'] }
 
 /** Mulberry32: pseudo-random numbers from 0 to 1, the same for the same seed. */
@@ -37,9 +43,12 @@ function mulberry32(seed: number): () => number {
   }
 }
 
-/** Whether the router refuses a target, which closes the connection: what it would decode is no UTF-8. */
+/**
+ * Whether the router rejects a target because it does not decode to UTF-8. This closes the
+ * connection.
+ */
 function isUnroutable(target: string): boolean | undefined {
-  // What is after the host of an absolute target, the router tells.
+  // The router finds the path after the host of an absolute target.
   if (target.startsWith('http')) return undefined
   try {
     decodeURIComponent(target.split(/[?#]/, 1)[0] as string)
@@ -49,7 +58,7 @@ function isUnroutable(target: string): boolean | undefined {
   }
 }
 
-/** Makes random conversations, the same for the same seed, but for what is {@link known}. */
+/** Makes random conversations. They are the same for the same seed, except for {@link known}. */
 export function conversations(seed: number, maxObjectBytes: number): () => Conversation {
   const random = mulberry32(seed)
   const int = (below: number) => Math.floor(random() * below)
@@ -105,7 +114,7 @@ export function conversations(seed: number, maxObjectBytes: number): () => Conve
     return `${chunks}0\r\n${chance(0.1) ? `X-${CANARY}: ${CANARY}\r\n` : ''}\r\n`
   }
 
-  /** The end of a head, and the body. */
+  /** The end of the head and the body. */
   function body(method: string): string {
     if (method !== 'PUT' && chance(0.9)) return '\r\n'
     const bytes = content()
@@ -123,7 +132,8 @@ export function conversations(seed: number, maxObjectBytes: number): () => Conve
     if (kind > 0.01) return { bytes: `${start}1\r\n${pick(grammar.HOSTS)}${end}`, method, closes }
     if (kind > 0.004)
       return { bytes: `${start}1\r\n${pick(grammar.CLOSING_HEADERS)}${end}`, method, closes: true }
-    // What closes depends: on whether the body is wanted, and on Connection: keep-alive.
+    // Whether the connection closes depends on whether the body is read, and on Connection:
+    // keep-alive.
     if (kind > 0.002)
       return { bytes: `${start}1\r\nHost: a\r\nExpect: 100-continue\r\n${end}`, method, closes: undefined }
     return { bytes: `${start}0\r\n${end}`, method, closes: undefined }
@@ -144,7 +154,7 @@ export function conversations(seed: number, maxObjectBytes: number): () => Conve
 
   const put = () => `PUT /api/buckets/${id()} HTTP/1.1\r\nHost: a\r\n${fields()}`
 
-  /** What is refused, or ends what has been refused already. */
+  /** A request that is rejected, or bytes that end a rejected request. */
   function malformed(): string {
     return pick([
       () => `${pick(grammar.MALFORMED_METHODS)} ${path()} HTTP/1.1\r\nHost: a\r\n\r\n`,
@@ -157,7 +167,7 @@ export function conversations(seed: number, maxObjectBytes: number): () => Conve
     ])()
   }
 
-  /** What may be refused, or served, or never end. */
+  /** Bytes that may be rejected, or served, or never end. */
   function dubious(): string {
     const { bytes } = request()
     return pick([

@@ -14,17 +14,20 @@ const REQUESTS = Number(process.env.REQUESTS || DEFAULT_REQUESTS)
 const SEED = Number(process.env.SEED || Date.now() % 2 ** 31)
 const CONNECTIONS = 32
 
-/** More than a connection takes at once, 64 KiB: some answers wait for their client. */
+/**
+ * More than the 64 KiB that a connection takes at once, so that some responses wait for their
+ * client.
+ */
 const MAX_OBJECT_BYTES = 70_000
 const MAX_STORE_BYTES = 4_000_000
 const MAX_RESIDENT_BYTES = 250e6
 const MAX_PAGE_BYTES = 150_000
 
-/** How long a client waits that may be owed nothing, and how long one that is owed an answer, or the end. */
+/** How long a client waits if no response may be due, and if a response or the end is due. */
 const QUIET_MS = 50
 const HUNG_MS = 5000
 
-/** How much is told of what is wrong: of so many conversations, so much of a request. */
+/** How many failed conversations are reported, and how many bytes of a request. */
 const MAX_PROBLEMS = 10
 const MAX_PROBLEM_BYTES = 300
 
@@ -38,7 +41,7 @@ const PUT_OUTCOME = among('created', 'replaced', 'precondition_failed', 'full', 
 const DELETE_OUTCOME = among('deleted', 'miss', 'precondition_failed', 'error')
 const READ_OUTCOME = among('hit', 'miss', 'error')
 
-/** Every series that there may be, by name and labels. */
+/** All series that may exist, by name and labels. */
 const CATALOGUE = [
   `http_request_duration_seconds_bucket{le="[^"]+",${REQUEST}}`,
   `http_request_duration_seconds_(?:sum|count){${REQUEST}}`,
@@ -56,7 +59,7 @@ const CATALOGUE = [
   '(?:process|nodejs)_[a-z0-9_]+{(?:(?:le|kind|space|type|version|major|minor|patch)="[\\w.+]+",?)+}',
 ].map((series) => new RegExp(`^${series.replaceAll('{', '\\{').replaceAll('}', '\\}')}$`))
 
-/** The service as a process, run as in a container of 512 MB, on a free port. */
+/** Runs the service as in a container of 512 MB, on a free port. */
 const child = start([process.execPath, '--max-old-space-size=384', '--expose-gc', 'src/server.ts'], {
   env: {
     ...{ NODE_ENV: 'production', MALLOC_ARENA_MAX: '1', REVISION: '' },
@@ -67,14 +70,14 @@ const child = start([process.execPath, '--max-old-space-size=384', '--expose-gc'
 })
 const isRunning = () => child.exitCode === null && child.signalCode === null
 
-/** Its log, and what it says on stderr. */
+/** The log of the service, and its stderr. */
 const lines: string[] = []
 createInterface(child.stdout as Readable).on('line', (line) => lines.push(line))
 createInterface(child.stderr as Readable).on('line', (line) => lines.push(line))
 await until(() => lines.length > 0)
 const { port } = JSON.parse(lines[0] as string).address as AddressInfo
 
-/** Has one conversation; returns what is wrong with the answers. */
+/** Has one conversation. Returns what is wrong with the responses. */
 function converse({ requests, others, last, writes, end }: Conversation): Promise<string | undefined> {
   const isOwedAnswers = last === 'request' && end === 'read'
   const isOwedEnd = last === 'malformed' && end === 'read'
@@ -116,7 +119,7 @@ function converse({ requests, others, last, writes, end }: Conversation): Promis
   socket.on('close', () => {
     clearInterval(timer)
     if (end === 'read' && !reader.isComplete()) problem ??= 'an answer is cut short'
-    // Writing to a connection that is closed has it reset, and answers may be lost (RFC 9112 section 9.6).
+    // Writing to a closed connection resets it, and responses may be lost (RFC 9112 section 9.6).
     const isAnswered = isReset || reader.isClosing || reader.answers >= requests.length
     if ((isOwedAnswers || isOwedEnd) && !isAnswered) problem ??= 'no answer'
     const most = requests.length + (last === 'malformed' ? 1 : 0)
@@ -139,7 +142,7 @@ function converse({ requests, others, last, writes, end }: Conversation): Promis
 
 const page = async () => (await send({ port, path: '/metrics' })).body.toString()
 
-/** What a page says, as series and values. */
+/** The series of a page and their values. */
 function readSeries(page: string): Map<string, number> {
   const samples = page.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
   return new Map(

@@ -1,4 +1,4 @@
-/** The limits of time of what `npm test` tests without them. */
+/** Checks the time limits of tests that `npm test` runs without limits. */
 import { holdLimits } from '../limits.ts'
 import { requireTool } from './require-tool.ts'
 

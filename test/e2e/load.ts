@@ -1,7 +1,8 @@
 /**
- * Loads a Storage API on this machine, `load.ts [PORT [SECONDS]]`, with 64 connections, until nothing listens any more,
- * the time is over or SIGTERM, and prints what became of the requests as one line of JSON. Needs nothing but Node.js, so
- * that it can run in the network of the container that it loads.
+ * Loads a Storage API on this machine with 64 connections: `load.ts [PORT [SECONDS]]`. It ends when
+ * nothing listens any more, when the time is over, or at SIGTERM. It prints the outcomes of the
+ * requests as one line of JSON. It needs only Node.js, so that it can run in the network of the
+ * container that it loads.
  */
 import { Agent, type IncomingMessage, request } from 'node:http'
 
@@ -15,17 +16,17 @@ process.once('SIGTERM', () => {
 const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS })
 
 const result = {
-  /** Complete answers, by status code. */
+  /** Complete responses by status code. */
   answers: {} as Record<string, number>,
-  /** Answers that closed their connection. */
+  /** Responses that closed their connection. */
   closing: 0,
-  /** Requests on a connection that was there, or had been accepted, and that got no complete answer. */
+  /** Requests on an existing or accepted connection that got no complete response. */
   lost: [] as string[],
   /** Connections that were refused. */
   refused: 0,
 }
 
-/** One request; false when nothing listens any more. */
+/** Sends one request. Returns false if nothing listens any more. */
 function exchange(method: string, path: string, body?: string): Promise<boolean> {
   return new Promise((resolve) => {
     const fail = ({ code }: NodeJS.ErrnoException) => {

@@ -2,13 +2,16 @@ import t from 'tap'
 import { IdMap } from '../../src/store/memory/id-map.ts'
 import { outputOf } from '../process.ts'
 
-/** By how much each may delay the event loop, in milliseconds, beyond what the machine does by itself. */
+/**
+ * How much each may delay the event loop, in milliseconds, in addition to the delay of the machine
+ * itself.
+ */
 const LIMITS_MS = { listing: 10, sweep: 20 }
 
-/** What else the machine does is never the same: the best of so many runs counts. */
+/** The best of this many runs counts, because the load of the machine varies. */
 const RUNS = 3
 
-/** What 99 % of the delays of the event loop are below, in milliseconds. */
+/** The p99 event loop delay, in milliseconds. */
 async function p99DelayMs(name: string): Promise<number> {
   const measuring = [process.execPath, '--expose-gc', 'scripts/bench/measure.ts', name]
   return JSON.parse(await outputOf(measuring)).p99DelayMs
@@ -18,7 +21,7 @@ for (const [name, limitMs] of Object.entries(LIMITS_MS)) {
   t.test(`the ${name} of a million objects holds the event loop for less than ${limitMs} ms`, async (t) => {
     let best = Number.POSITIVE_INFINITY
     for (let run = 0; run < RUNS && best >= limitMs; run++) {
-      // Turns of 1 ms and nothing else, in the same minute.
+      // Only turns of 1 ms, within the same minute.
       const machineMs = await p99DelayMs('turns')
       const delayMs = await p99DelayMs(name)
       t.comment(`99 % below ${delayMs} ms, and ${machineMs} ms of turns alone`)
@@ -30,7 +33,7 @@ for (const [name, limitMs] of Object.entries(LIMITS_MS)) {
 
 t.test('no set or delete of a million holds the event loop for 5 ms', async (t) => {
   const values = Array.from({ length: 1_000_000 }, (_, i) => ({ id: `object-${i}` }))
-  // What else the machine does, and garbage collection, happen at another place each time.
+  // The load of the machine and garbage collection come at another moment in each run.
   const shortest = {
     set: new Float64Array(values.length).fill(1e9),
     delete: new Float64Array(values.length).fill(1e9),

@@ -11,16 +11,19 @@ requireTool('docker', 'compose', 'version')
 /** How long the service runs at half of what it can serve, in seconds. */
 const HALF_LOAD_SECONDS = Number(process.env.HALF_LOAD_SECONDS || 60)
 
-/** The interval of src/plugins/overload.ts: so long after a load has ended nothing is refused any more. */
+/**
+ * The interval of src/plugins/overload.ts. After this time without load nothing is rejected any
+ * more.
+ */
 const INTERVAL_MS = 300
 
-/** Makes the next request, as the parts that a client sends. */
+/** Makes the next request, in the parts that a client sends. */
 type NextRequest = () => string[]
 
 /** The beginning of an id of 500 characters. */
 const LONG_ID = 'x'.repeat(497)
 
-/** A request that costs the service much more than to refuse it: only then does refusing help. */
+/** A request that costs much more than its rejection. Only then does rejecting help. */
 const listing: NextRequest = () => [get('/api/buckets?limit=1000')]
 
 /** Ordinary traffic: writes, reads and short listings in turn. */
@@ -43,7 +46,10 @@ async function ask(client: Client, request: string[]): Promise<Outcome> {
   return { status, head, ms: performance.now() - begun }
 }
 
-/** Opens connections, and stores 1,000 objects with long ids: a page of them has 600 kB. They are closed after the test. */
+/**
+ * Opens connections and stores 1,000 objects with long ids, so that a page has 600 kB. The
+ * connections are closed after the test.
+ */
 async function connectAll(t: Test, { target }: Service, connections: number): Promise<Client[]> {
   const clients = await Promise.all(
     Array.from({ length: connections }, async () => {
@@ -59,7 +65,7 @@ async function connectAll(t: Test, { target }: Service, connections: number): Pr
   return clients
 }
 
-/** Requests of clients that wait for their answers before they ask again. */
+/** Requests of clients that wait for the response before they send the next request. */
 async function inTurn(clients: Client[], next: NextRequest, seconds: number): Promise<Outcome[]> {
   const outcomes: Outcome[] = []
   const end = performance.now() + seconds * 1000
@@ -71,9 +77,10 @@ async function inTurn(clients: Client[], next: NextRequest, seconds: number): Pr
 }
 
 /**
- * So many requests each second, whatever becomes of them, as far as there are clients that do not wait for an answer.
+ * Sends this many requests per second, whatever their outcomes, as long as some client is not
+ * waiting for a response.
  *
- * @returns the outcomes, and how many requests found no client.
+ * @returns the outcomes, and the number of requests that found no free client.
  */
 async function atRate(clients: Client[], next: NextRequest, rate: number, seconds: number) {
   const idle = [...clients]
@@ -104,7 +111,7 @@ async function atRate(clients: Client[], next: NextRequest, rate: number, second
 const withStatus = (outcomes: Outcome[], ...statuses: number[]) =>
   outcomes.filter(({ status }) => statuses.includes(status))
 
-/** What 99 % of the answers take at most, in milliseconds. */
+/** The p99 duration of the responses, in milliseconds. */
 const p99 = (outcomes: Outcome[]) =>
   Math.round(
     quantile(
@@ -117,7 +124,7 @@ t.test(
   'at ten times what it can serve it refuses the excess, serves the rest in time, and is itself after it',
   async (t) => {
     const SECONDS = 10
-    // A share of a core, so that the load has enough of the other.
+    // Only a share of one core, so that the load has enough processor time.
     const service = await start(t, {}, '--cpus', '0.25')
     const clients = await connectAll(t, service, 1000)
     const few = clients.slice(0, 8)
@@ -134,7 +141,8 @@ t.test(
 
     const accepted = withStatus(outcomes, 200)
     const refused = withStatus(outcomes, 503)
-    // The load shares the machine: while it stands still it does not see the answers that have come.
+    // The load shares the machine. While the load is stopped, it does not see the responses that
+    // arrive.
     const ownDelay = Math.round(delays.max / 1e6)
     t.comment(
       `${Math.round(alone)} requests/s alone; of ${outcomes.length + unsent} in ${SECONDS} s ${accepted.length} answered, ` +
@@ -145,7 +153,7 @@ t.test(
     t.ok(refused.length > accepted.length)
     t.ok(refused.every(({ head }) => /\r\nretry-after: 1\r\n/i.test(head)))
     t.ok(p99(accepted) - ownDelay < 1500, `99 % of what was accepted within ${p99(accepted)} ms`)
-    // Much of the rest goes into nine refusals for each answer.
+    // Much of the remaining time goes into nine rejections per response.
     t.ok(accepted.length / SECONDS > alone / 3, `${accepted.length / SECONDS} of ${alone} requests/s`)
     t.strictSame(refusedAfter, [], 'one interval after it nothing is refused')
     await isAlive(t, service)

@@ -12,7 +12,7 @@ export interface SeriesExemplars {
   exemplars: { labels: Record<string, string>; value: string; timestamp: number }[]
 }
 
-/** Asks a Prometheus something about a query. */
+/** Sends a query to an endpoint of a Prometheus. */
 async function ask<T>(prometheus: string, path: string, promql: string, more = {}): Promise<T> {
   const response = await fetch(`${prometheus}/api/v1/${path}`, {
     method: 'POST',
@@ -23,7 +23,7 @@ async function ask<T>(prometheus: string, path: string, promql: string, more = {
   return data
 }
 
-/** Asks a Prometheus an instant query. */
+/** Sends an instant query to a Prometheus. */
 export async function query(prometheus: string, promql: string): Promise<Sample[]> {
   return (await ask<{ result: Sample[] }>(prometheus, 'query', promql)).result
 }
@@ -34,7 +34,10 @@ export async function queryExemplars(prometheus: string, promql: string): Promis
   return ask(prometheus, 'query_exemplars', promql, { start: `${now - 3600}`, end: `${now}` })
 }
 
-/** Asks again each second until the answer will do, for half a minute: Prometheus scrapes every 5 seconds. */
+/**
+ * Asks every second until the result passes, for at most half a minute, because Prometheus scrapes
+ * every 5 seconds.
+ */
 export async function eventually<T>(
   ask: () => Promise<T>,
   enough: (answer: T) => boolean,

@@ -1,6 +1,7 @@
 /**
- * The service with a Redis behind a network that large objects fill. The network has 1 Gbit/s, or 60 % of what the machine
- * can carry through the service. `LOADS` names some of the loads, separated by commas.
+ * Tests the service with a Redis behind a network that large objects fill. The network has 1
+ * Gbit/s, or 60 % of what the machine can carry through the service. `LOADS` selects some of the
+ * loads, separated by commas.
  */
 import type { ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -19,13 +20,17 @@ requireTool('redis-server', '--version')
 
 const GIGABIT_BYTES_PER_SECOND = 125_000_000
 
-/** The part of what the machine carries that the network may have. Otherwise the processor would be the limit. */
+/**
+ * The network's share of what the machine can carry. With more, the processor would be the limit.
+ */
 const SHARE_OF_MACHINE = 0.6
 
-/** 99 % of the small requests take at most so long over 1 Gbit/s, in milliseconds. */
+/** The highest p99 duration of small requests over 1 Gbit/s, in milliseconds. */
 const SMALL_LIMIT_MS = 100
 
-/** How long the machine is measured, how long the load gets used to the network, and how long it is measured then. */
+/**
+ * How long the machine is measured, how long the load warms up, and how long the load is measured.
+ */
 const MACHINE_MS = 4000
 const PAUSE_MS = 2000
 const LOAD_MS = 8000
@@ -33,7 +38,9 @@ const LOAD_MS = 8000
 const MIB = 2 ** 20
 const MAX_STORE_BYTES = 640 * MIB
 
-/** The most that the process takes beside its objects, in bytes, with the garbage that is not collected yet. */
+/**
+ * The most memory that the process uses in addition to objects, in bytes, with uncollected garbage.
+ */
 const OWN_BYTES = 200 * MIB
 
 const kind = (clients: number, method: Kind['method'], bytes: number): Kind => ({ clients, method, bytes })
@@ -74,7 +81,7 @@ async function startService(t: Test, redisPort: number) {
 const peakBytes = ({ pid }: ChildProcess) =>
   1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1])
 
-/** How many bytes of each direction the link carries in a second, for so long. */
+/** Measures for this time how many bytes per second the link carries in each direction. */
 async function rates(link: LimitedLink, ms: number) {
   const before = await link.counts()
   const begun = performance.now()

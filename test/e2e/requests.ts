@@ -1,23 +1,26 @@
-/** Clients in a separate thread, which send requests one after another. They cost little, so that the server is what is measured. */
+/**
+ * Clients in a separate thread that send requests one after another. They cost little, so that the
+ * server is measured and not the clients.
+ */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, Worker, workerData } from 'node:worker_threads'
 import { get, put } from './clients.ts'
 
-/** Some clients that send the same. */
+/** A group of clients that send the same request. */
 export interface Kind {
   readonly clients: number
   readonly method: 'GET' | 'PUT'
   readonly bytes: number
 }
 
-/** How many answers there were of each status code, for each kind. */
+/** The number of responses by kind and status code. */
 export type StatusCodes = Record<number, number>[]
 
 export const pathOf = ({ method, bytes }: Kind, client: number) => `/api/buckets/${method}-${bytes}-${client}`
 
-/** All connections read into this, because nobody looks at the bodies. */
+/** All connections read into this buffer, because the bodies are not used. */
 const READ_BUFFER = Buffer.allocUnsafe(256 * 1024)
 
 /** A connection that sends the requests of one client. */
@@ -44,7 +47,7 @@ export class Requests {
     this.#socket = connect({ host: '127.0.0.1', port, noDelay: true, onread })
   }
 
-  /** Sends the request, and returns the status code of the answer. */
+  /** Sends the request and returns the status code of the response. */
   send(): Promise<number> {
     this.#socket.write(this.#request)
     return new Promise((resolve) => {
@@ -58,7 +61,7 @@ export class Requests {
 
   #read(bytes: number): void {
     if (this.#missingBytes === 0) {
-      // The service sends the head of an answer in one piece.
+      // The service sends the head of a response in one piece.
       const end = READ_BUFFER.indexOf('\r\n\r\n') + 4
       const head = READ_BUFFER.toString('latin1', 0, end)
       this.#statusCode = Number(head.slice(9, 12))
@@ -70,8 +73,8 @@ export class Requests {
 }
 
 /**
- * Begins to send requests of some kinds in a thread. A refused request is repeated after a second, as `Retry-After` says. Waits
- * until every client has had an answer.
+ * Begins to send requests in a thread. A rejected request is repeated after a second, as
+ * `Retry-After` says. Resolves when every client has had a response.
  */
 export async function startRequests(port: number, kinds: Kind[]): Promise<{ stop(): Promise<StatusCodes> }> {
   const worker = new Worker(import.meta.filename, { workerData: { requestsTo: port, kinds } })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { runSync } from '../process.ts'
 
-/** Skips the file, and says why, where a tool is missing; in CI that is a failure. */
+/** Skips the file if a tool is missing, and says why. In CI a missing tool is a failure. */
 export function requireTool(tool: string, ...args: string[]): void {
   const { status } = runSync(tool, ...args)
   if (status === 0) return

@@ -25,14 +25,14 @@ requireTool('docker', 'compose', 'version')
 
 const MIB = 2 ** 20
 
-/** Asks again until an answer will do, and fails after so many seconds. */
+/** Asks until a response passes. Fails after this many seconds. */
 async function eventually(seconds: number, isSo: () => Promise<boolean>): Promise<void> {
   for (const deadline = Date.now() + 1000 * seconds; !(await isSo()); await sleep(100)) {
     if (Date.now() > deadline) throw new Error(`not within ${seconds} seconds: ${isSo}`)
   }
 }
 
-/** No request is under way but the scrape, and the service has no more files and connections open than at the start. */
+/** Only the scrape is in progress, and no more files and connections are open than at the start. */
 const isIdle = (service: Service, atStart: Record<string, number>) => async () => {
   const page = await scrape(service)
   return (
@@ -41,7 +41,7 @@ const isIdle = (service: Service, atStart: Record<string, number>) => async () =
   )
 }
 
-/** The status codes that the service counts above 500, whatever their route. */
+/** The 5xx status codes that the service has counted, of all routes. */
 function faults(page: Record<string, number>): string[] {
   return Object.entries(page)
     .filter(([series, count]) => /_count{.*status_code="5/.test(series) && count > 0)
@@ -74,7 +74,7 @@ t.test('a hundred uploads of 16 MiB at once and a store that fills up do not kil
     Array.from({ length: UPLOADERS }, async (_, uploader) => {
       for (let round = 0; round < ROUNDS; round++) {
         const path = `/api/buckets/${uploader}-${round}`
-        // A length that is known, one that is not, and either too large by a byte.
+        // With Content-Length and without, both also one byte too large.
         const bytes = uploader % 10 < 8 ? body.subarray(1) : body
         if (uploader % 2 === 0) await upload(path, put(path, bytes.length), bytes)
         else await upload(path, head(path, 'Transfer-Encoding: chunked'), ...chunk(bytes))
@@ -134,7 +134,7 @@ t.test('thousands of slow clients harm nobody else, and are not kept', async (t)
       const answer = await client.send(get(path))
       times.push(performance.now() - begun)
       if (status > 204 || !answer.body.equals(body)) t.fail(`${status} and ${answer.head}`)
-      // They come one after another: a thousand long answers that begin at once are an overload.
+      // One after another, because a thousand long responses at once would be an overload.
       if (sockets.length < slow.length * CLIENTS) sockets.push(...slow.map((open) => open(target)))
       await sleep(1)
     }
@@ -173,7 +173,7 @@ t.test('clients that go away in any phase of a request leave nothing behind', as
   }
   await eventually(10, isIdle(service, before))
   t.comment(`${TIMES * PHASE_NAMES.length * MANNERS.length} clients`)
-  // Stored by those that sent all of it, or not.
+  // It exists only if a client has sent the whole body.
   await client.send('DELETE /api/buckets/aborted HTTP/1.1\r\nHost: a\r\n\r\n')
   const after = await scrape(service)
   t.equal(after.storage_bytes, before.storage_bytes, 'nothing stays reserved')
@@ -183,7 +183,10 @@ t.test('clients that go away in any phase of a request leave nothing behind', as
   client.socket.destroy()
 })
 
-/** Asks for /livez ten times a second, each time on a new connection, as an orchestrator does with a limit of a second. */
+/**
+ * Requests /livez ten times per second on new connections, with a timeout of a second like an
+ * orchestrator.
+ */
 async function probe(t: Test, target: Target, isOver: () => boolean): Promise<number[]> {
   const times: number[] = []
   while (!isOver()) {
@@ -207,7 +210,10 @@ t.test('a flood of requests that are not HTTP loses no probe, and is a line of l
     .map((method) => `${method} /a RTSP/1.1\r\n\r\n`)
   t.ok(notHttp.length > 5)
 
-  /** Sends a request on a new connection, many times in one packet, and waits for the end of the connection. */
+  /**
+   * Sends a request many times in one packet on a new connection, and waits until the connection
+   * closes.
+   */
   async function send(request: string): Promise<void> {
     const socket = connect(target)
       .on('error', () => {})
@@ -270,7 +276,7 @@ t.test(
 
     const times: number[] = []
     let isOver = false
-    /** A client that keeps its connection, and one that opens one for each request. */
+    /** A client that keeps its connection, and a client that opens one per request. */
     async function behave(): Promise<void> {
       const kept = new Client(target)
       while (!isOver) {
@@ -315,7 +321,7 @@ t.test(
 t.test('a thousand clients that never read their answers take bounded memory', async (t) => {
   const service = await start(t, { RESPONSE_TIMEOUT_SECONDS: '5', STALL_TIMEOUT_SECONDS: '10' })
   const before = await scrape(service)
-  // What the kernel holds of their answers is not the service's: some hundred megabytes, and not all that there is.
+  // The kernel holds some hundred megabytes of the responses. They are not memory of the service.
   const clients: [count: number, path: string][] = [
     [1000, '/metrics'],
     [100, '/docs/static/swagger-ui-bundle.js'],

@@ -15,13 +15,13 @@ requireTool('docker', 'compose', 'version')
 const ROLLOUTS = 10
 const MAX_SECONDS = 200
 const DRAIN_SECONDS = 3
-/** As the kubelet asks with `periodSeconds: 1`. */
+/** The interval of the kubelet with `periodSeconds: 1`. */
 const PROBE_INTERVAL_MS = 1000
 
 await compose(['build', 'storage_api'])
 const { services } = JSON.parse(await compose(['config', '--format', 'json']))
 
-/** A pod, as the Service sees it. */
+/** A pod in the view of the Service. */
 interface Backend {
   container: Container
   host: string
@@ -30,7 +30,7 @@ interface Backend {
 }
 const backends = new Set<Backend>()
 
-/** Starts a container of the service, to which no connection goes until a probe has found it ready. */
+/** Starts a container of the service. It gets no connection until a probe has found it ready. */
 async function start(): Promise<Backend> {
   const container = await startContainer(
     ...['--memory', '512m', '--env', `DRAIN_SECONDS=${DRAIN_SECONDS}`],
@@ -43,7 +43,10 @@ async function start(): Promise<Backend> {
   return backend
 }
 
-/** Forwards connections, not requests, as a Service does: each to a backend that was ready at the last probe. */
+/**
+ * Forwards connections like a Service, not requests: each to a backend that was ready at the last
+ * probe.
+ */
 const service = createServer((client) => {
   const ready = [...backends].filter(({ isReady }) => isReady)
   const backend = ready[Math.floor(Math.random() * ready.length)]
@@ -103,7 +106,7 @@ t.test(`no request fails in ${ROLLOUTS} rollouts under 64 connections`, async (t
   const result = JSON.parse((await printed).split('\n')[1] as string)
   t.strictSame(result.lost, [])
   t.equal(result.refused, 0)
-  // What the old process kept is gone: 404, and 201 for what it had.
+  // The objects of the old process are lost, so GETs get 404 and PUTs get 201.
   const statuses = Object.keys(result.answers)
   t.strictSame(
     statuses.filter((status) => !['200', '201', '204', '404'].includes(status)),

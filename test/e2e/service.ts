@@ -6,7 +6,7 @@ import { freePorts } from '../process.ts'
 import type { Target } from './clients.ts'
 import { compose, docker, startContainer } from './docker.ts'
 
-/** The service in a container of its own, on the loopback interface. */
+/** The service in its own container, on the loopback interface. */
 export interface Service {
   readonly container: string
   readonly target: Target
@@ -14,8 +14,8 @@ export interface Service {
 }
 
 /**
- * Builds and starts the service with the memory that Compose gives it, and no more by swapping; `docker run` has the other
- * arguments besides.
+ * Builds the service and starts it with the memory that Compose gives it, without swap. The other
+ * arguments go to `docker run`.
  */
 export async function startService(env: Record<string, string>, ...args: string[]): Promise<Service> {
   await compose(['build', 'storage_api'])
@@ -36,31 +36,31 @@ export async function startService(env: Record<string, string>, ...args: string[
   throw new Error(`not ready within 30 seconds: ${await docker('logs', container)}`)
 }
 
-/** What `/metrics` says, as series and values. */
+/** The series of `/metrics` and their values. */
 export async function scrape({ target }: Service): Promise<Record<string, number>> {
   return parsePage(await (await fetch(`http://127.0.0.1:${target.port}/metrics`)).text())
 }
 
-/** The most resident memory that the process has had, in bytes. */
+/** The highest resident memory that the process has had, in bytes. */
 export async function peakMemory({ container }: Service): Promise<number> {
   const pid = await docker('inspect', '--format', '{{.State.Pid}}', container)
   return 1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1])
 }
 
-/** Starts the service as {@link startService} does, and removes it after the test. */
+/** Starts the service like {@link startService}, and removes it after the test. */
 export async function start(t: Test, env: Record<string, string>, ...args: string[]): Promise<Service> {
   const service = await startService({ DRAIN_SECONDS: '0', ...env }, ...args)
   t.after(() => service.remove())
   return service
 }
 
-/** The process is the one that was started. */
+/** Checks that the process has not restarted. */
 export async function isAlive(t: Test, { container }: Service): Promise<void> {
   const [{ State, RestartCount }] = JSON.parse(await docker('inspect', container))
   t.match(State, { Running: true, OOMKilled: false })
   t.equal(RestartCount, 0)
 }
 
-/** The value below which a share of the values lies. */
+/** The quantile of some values. */
 export const quantile = (values: number[], q: number) =>
   [...values].sort((a, b) => a - b)[Math.floor(q * (values.length - 1))] as number

@@ -1,7 +1,7 @@
 /**
- * Has a container of the service under ordinary and odd clients at once, for ten minutes or the SECONDS given, and fails
- * where memory, files or series grow, where an answer is not one that the API has, or where something acknowledged is lost:
- * `npm run soak`. Prints a line of figures every ten seconds.
+ * Runs ordinary and misbehaving clients against a container of the service for ten minutes, or for
+ * SECONDS: `npm run soak`. Fails if memory, files or series grow, if a response is not one of the
+ * API, or if an acknowledged object is lost. Prints a line of figures every ten seconds.
  */
 import { randomBytes, randomInt } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -18,7 +18,7 @@ const IDS_A_WRITER = 100
 const SIZES = [0, 100, 100, 100, 100, 100, 1000, 10_000, 10_000, 1_000_000]
 const LONG = '/api/buckets/long'
 
-/** How much of each may be there at the end, by what was there at first. */
+/** The highest value of each at the end, divided by its value at the start. */
 const MAX_GROWTH = 1.1
 
 const problems: string[] = []
@@ -32,7 +32,7 @@ function check(isSo: boolean, problem: string): void {
   console.log(`PROBLEM: ${problem}`)
 }
 
-/** Asks, and takes note of the answer, which must be one of those allowed. */
+/** Sends a request and counts the response, which must be one of the allowed ones. */
 async function ask(client: Client, allowed: number[], ...request: (string | Buffer)[]) {
   const answer = await client.send(...request)
   answers[answer.status] = (answers[answer.status] ?? 0) + 1
@@ -40,7 +40,7 @@ async function ask(client: Client, allowed: number[], ...request: (string | Buff
   return answer
 }
 
-/** Writes and reads ids of its own, and knows what is there: the bytes, or nothing. */
+/** Writes and reads its own ids. It knows the bytes of each object, or that there is none. */
 async function write(target: Target, writer: number): Promise<void> {
   const client = new Client(target)
   const objects = new Map<string, Buffer>()
@@ -71,7 +71,7 @@ async function write(target: Target, writer: number): Promise<void> {
   client.socket.destroy()
 }
 
-/** Every second some of each that should not. */
+/** Starts some misbehaving clients of each kind every second. */
 async function misbehave(target: Target): Promise<void> {
   for (let round = 0; !isOver(); round++) {
     for (const open of [slowHeaders, slowBody, slowReader(LONG)])
@@ -127,7 +127,7 @@ try {
   const writers = Array.from({ length: WRITERS }, (_, writer) => write(target, writer))
   await Promise.all([...writers, misbehave(target), sample(service, samples)])
 
-  // The first fifth is for warming up.
+  // The first fifth of the time is warm-up.
   const fifth = Math.ceil(samples.length / 5)
   for (const figure of ['residentBytes', 'files', 'series'] as const) {
     const values = samples.map((sample) => sample[figure])

@@ -19,7 +19,7 @@ const [inspected] = JSON.parse(await docker('inspect', container))
 const api = await published('storage_api', 5000)
 const prometheus = await published('prometheus', 9090)
 
-/** Evaluates JavaScript inside the container of the service, in its own user and sandbox. */
+/** Evaluates JavaScript in the container of the service, with its user and sandbox. */
 async function inContainer(script: string): Promise<unknown> {
   return JSON.parse(
     await docker('exec', container, '/nodejs/bin/node', '--input-type=module', '--eval', script),

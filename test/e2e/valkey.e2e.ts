@@ -8,7 +8,7 @@ import { requireTool } from './require-tool.ts'
 
 requireTool('docker', 'compose', 'version')
 
-/** What the documentation has an operator make. */
+/** The file and the settings that the documentation tells an operator to create. */
 const PASSWORD_FILE = 'compose/valkey/secret/password'
 const SETTINGS = {
   STORAGE_URL: 'redis://valkey:6379',

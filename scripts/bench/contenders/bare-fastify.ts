@@ -1,4 +1,7 @@
-/** Fastify with raw-body parsing and a Map, nothing else; with fastify-metrics as it comes if METRICS is set. */
+/**
+ * Fastify with raw-body parsing and a Map. If METRICS is set, also with fastify-metrics and its
+ * defaults.
+ */
 import Fastify from 'fastify'
 import fastifyMetrics from 'fastify-metrics'
 

@@ -1,4 +1,7 @@
-/** The floor of the contract: Node.js' own server, which sends what the service sends, byte for byte. */
+/**
+ * The floor of the contract: the HTTP server of Node.js with the responses of the service, byte for
+ * byte.
+ */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { answer, KEEP_ALIVE_MS } from './contract.ts'
 

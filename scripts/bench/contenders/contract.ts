@@ -1,8 +1,11 @@
-/** What the service answers to the requests of the workloads, status, headers and body, from a Map: the floors' common part. */
+/**
+ * The common part of the floors: the service's responses to the workloads (status, headers and
+ * body), from a Map.
+ */
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 
-/** The service's own, so that the floors send `Keep-Alive: timeout=72` too. */
+/** The timeout of the service, so that the floors also send `Keep-Alive: timeout=72`. */
 export const KEEP_ALIVE_MS = 72_000
 
 const PATH = '/api/buckets'
@@ -15,11 +18,11 @@ const GET_HEADERS = {
   'content-security-policy': "default-src 'none'; sandbox",
 }
 
-/** Without `Content-Length`, which a framework adds. */
+/** The headers without `Content-Length`, which a framework adds. */
 export interface Answer {
   readonly status: number
   readonly headers: Record<string, string>
-  /** Empty after a 201, undefined after a 204 and a 304, which have no `Content-Length`. */
+  /** Empty with a 201. Undefined with a 204 or 304, which have no `Content-Length`. */
   readonly body?: Buffer | string
 }
 
@@ -62,7 +65,7 @@ function put(requestId: string, id: string, bytes: Buffer, isOnlyNew: boolean): 
   return isNew ? { status: 201, headers, body: '' } : { status: 204, headers }
 }
 
-/** Acts on a request. `body` is that of a PUT. */
+/** Handles a request. `body` is the body of a PUT. */
 export function answer({ method, url = '', headers }: IncomingMessage, body?: Buffer): Answer {
   const requestId = `contenders-${++lastNumber}`
   const id = url.slice(PATH.length + 1)

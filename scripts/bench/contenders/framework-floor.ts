@@ -1,4 +1,7 @@
-/** The floor of the framework: Fastify with as many hooks as the service has, all of them empty, and the same answers. */
+/**
+ * The floor of the framework: Fastify with as many hooks as the service, all empty, and with the
+ * same responses.
+ */
 import Fastify, { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
 import { answer, KEEP_ALIVE_MS } from './contract.ts'
 

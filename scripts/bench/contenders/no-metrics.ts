@@ -7,5 +7,5 @@ const plugin: FastifyPluginAsync = async (app) => {
   app.decorateRequest('measuredPath', undefined)
 }
 
-/** A registry that nobody reads, for those that register there. */
+/** A registry that nobody reads, for plugins that register metrics. */
 export default fp(plugin, { name: 'metrics' })

@@ -1,4 +1,4 @@
-/** `node --import` this: the service with its metrics plugin replaced by one that measures nothing. */
+/** For `node --import`: replaces the service's metrics plugin by one that measures nothing. */
 import { registerHooks } from 'node:module'
 
 registerHooks({
