@@ -564,12 +564,13 @@ t.test('with `replicated` the engine is a Service of the stack, and its password
   }
 })
 
-t.test('no waiver claims what `replicated` has', async (t) => {
+t.test('with `replicated` no waiver for one replica is left', async (t) => {
   for (const stack of stacksWith('replicated')) {
     const annotations = stack.get('Deployment', 'storage-api')?.metadata.annotations ?? {}
     for (const waiver of ['missingPodDisruptionBudget', 'topologySpreadConstraint'])
       t.notOk(`polaris.fairwinds.com/${waiver}-exempt` in annotations, `${stack.name}: ${waiver}`)
-    t.notMatch(annotations['kube-score/ignore'], /deployment-/, `${stack.name}: kube-score`)
+    for (const waiver of ['deployment-replicas', 'deployment-strategy'])
+      t.notMatch(annotations['kube-score/ignore'], waiver, `${stack.name}: kube-score ${waiver}`)
   }
 })
 
