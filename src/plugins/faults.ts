@@ -57,7 +57,7 @@ const plugin: FastifyPluginAsync = async (app) => {
   const faults = app.config.FAULTS
   new Gauge({
     name: 'storage_api_faults',
-    help: 'Faults that FAULTS injects on purpose: 0 unless this is a drill',
+    help: 'Faults that the setting FAULTS injects on purpose, 0 without a drill',
     registers: [app.registry],
   }).set(faults.length)
   const injected = new Counter({

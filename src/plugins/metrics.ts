@@ -61,7 +61,7 @@ function measureRequests(app: FastifyInstance): void {
   let inFlight = 0
   new client.Gauge({
     name: 'http_requests_in_flight',
-    help: 'HTTP requests that have begun and not yet been answered',
+    help: 'HTTP requests that have begun and have no complete response yet',
     registers: [app.registry],
     collect() {
       this.set(inFlight)
@@ -79,7 +79,7 @@ function measureRequests(app: FastifyInstance): void {
   })
   new client.Counter({
     name: 'http_connections_closed_total',
-    help: 'Connections that the server has closed: too many are open (limit), no request came (idle), or one took too long (timeout)',
+    help: 'Connections that the server has closed: too many were open (limit), no request came (idle), or a request took too long (timeout)',
     labelNames: ['reason'],
     registers: [app.registry],
     collect() {
@@ -146,7 +146,7 @@ const plugin: FastifyPluginAsync = async (app) => {
   measureRequests(app)
   new client.Gauge({
     name: 'storage_api_build_info',
-    help: 'The release that runs: always 1',
+    help: 'The running release, always 1',
     labelNames: ['version', 'revision', 'node_version', 'engine'],
     registers: [registry],
   }).set(

@@ -100,7 +100,7 @@ function reasonOf({ code }: NodeJS.ErrnoException): Reason {
 const plugin: FastifyPluginAsync = async (app) => {
   const counter = new Counter({
     name: 'http_requests_rejected_total',
-    help: 'HTTP requests refused whatever their path, by the parser, the router or RFC 9112, so that no route saw them',
+    help: 'HTTP requests rejected before routing because they are not valid HTTP/1.1 or too slow, by reason',
     labelNames: ['reason'],
     registers: [app.registry],
   })

@@ -28,15 +28,15 @@ async function openStore({ config, log, registry }: FastifyInstance): Promise<St
   }
   const durations = histogram(
     'storage_engine_duration_seconds',
-    'How long operations of the storage engine take without the time in the queue, however they end',
+    'Duration of operations of the storage engine in seconds, without the time in the queue, whatever their outcome',
   )
   const queues = histogram(
     'storage_engine_queue_seconds',
-    'How long operations wait in this process for their turn, because large objects fill the network to the storage engine',
+    'How long operations wait in this process, in seconds, because large objects fill the network to the storage engine',
   )
   const refusals = new Counter({
     name: 'storage_engine_refused_total',
-    help: 'Transfers of large objects that were refused because they waited too long for their turn',
+    help: 'Transfers of large objects that were rejected because they waited too long',
     registers: [registry],
   })
   const store = await RedisStore.open({
@@ -49,7 +49,7 @@ async function openStore({ config, log, registry }: FastifyInstance): Promise<St
   })
   new Gauge({
     name: 'storage_engine_up',
-    help: 'Whether the storage engine could be used when it was last looked at, every half a second',
+    help: 'Whether the storage engine can be used (1) or not (0), checked every half a second',
     registers: [registry],
     collect() {
       this.set(store.trouble === undefined ? 1 : 0)
@@ -66,7 +66,7 @@ const plugin: FastifyPluginAsync = async (app) => {
   const registers = [app.registry]
   new Counter({
     name: 'storage_operations_total',
-    help: 'Storage operations by how they ended',
+    help: 'Storage operations by operation and outcome',
     labelNames: ['operation', 'outcome'],
     registers,
     collect() {

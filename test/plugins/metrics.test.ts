@@ -63,7 +63,7 @@ t.test('the page is in the text format, as HEAD and GET', async (t) => {
   )
   t.match(
     payload,
-    '# HELP http_requests_in_flight HTTP requests that have begun and not yet been answered\n# TYPE http_requests_in_flight gauge\nhttp_requests_in_flight 0\n',
+    '# HELP http_requests_in_flight HTTP requests that have begun and have no complete response yet\n# TYPE http_requests_in_flight gauge\nhttp_requests_in_flight 0\n',
   )
   t.match(payload, /^process_resident_memory_bytes \d+$/m)
   t.equal(headers.vary, 'Accept')
