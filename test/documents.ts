@@ -7,23 +7,29 @@ export const DOCUMENTS = globSync(['*.md', '{compose,docs,k8s,scripts,src,test}/
 )
 
 /**
- * Words after `sh` in the first line of a block of commands. They say how the commands are tested:
+ * How the commands of a block are tested:
  *
- * - none: test/e2e/documents.e2e.ts runs the block.
- * - `server`: the same, and the last command runs until it is stopped.
- * - `ci`: .ci/run has each of the commands.
- * - `cluster`: docs/kubernetes.md has each of the commands, and test/e2e runs that page on a cluster.
- * - `example`: nobody runs the block.
+ * - `run`: test/e2e/documents.e2e.ts runs the block.
+ * - `server`: the same, and the last command, `npm start` or `npm run dev`, runs until it is stopped.
+ * - `ci`, if the first line says so: .ci/run has each of the commands.
+ * - `cluster`, if the first line says so, or if there is nothing but kubectl: the commands need a cluster.
+ * - `example`, if the first line says so: nobody runs the block.
  */
-export const MARKERS = ['', 'server', 'ci', 'cluster', 'example']
+export type Kind = 'run' | 'server' | 'ci' | 'cluster' | 'example'
+
+function kindOf(word: string, text: string): Kind {
+  if (word !== '') return word as Kind
+  if (/^(?:kubectl | )/.test(text) && !/^(?!kubectl | {2})./m.test(text)) return 'cluster'
+  return /npm (?:start|run dev)\n$/.test(text) ? 'server' : 'run'
+}
 
 export interface Block {
   file: string
   /** The number of its first line, from 1. */
   line: number
   language: string
-  /** One of {@link MARKERS} for a block of commands. */
-  marker: string
+  /** Of a block of commands. */
+  kind: Kind
   text: string
   /** What the commands print, if a block of `text` follows. A line `...` stands for any lines. */
   output: string | undefined
@@ -37,13 +43,14 @@ export function blocksOf(file: string): Block[] {
   const page = readFileSync(file, 'utf8')
   const fences = [...page.matchAll(FENCE)]
   return fences.map((fence, i) => {
-    const [whole, indentation = '', language = '', marker = '', text = ''] = fence
+    const [whole, indentation = '', language = '', word = ''] = fence
+    const text = unindent(fence[4] ?? '', indentation)
     const next = fences[i + 1]
     const isNear = next !== undefined && page.slice(fence.index + whole.length, next.index).trim() === ''
     return {
-      ...{ file, language, marker },
+      ...{ file, language, text },
+      kind: kindOf(word, text),
       line: page.slice(0, fence.index).split('\n').length,
-      text: unindent(text, indentation),
       output: isNear && next[2] === 'text' ? unindent(next[4] ?? '', next[1] ?? '') : undefined,
     }
   })

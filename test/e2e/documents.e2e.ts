@@ -45,10 +45,20 @@ const PREAMBLE = `
   export -f grep
 `
 
-const withPorts = (text: string) =>
-  text.replace(RegExp(`\\b(?:${NAMED_PORTS.join('|')})\\b`, 'g'), (port) => ports.get(port) as string)
+/** What a reader puts in the place of a word in capitals. */
+const PLACEHOLDERS: Record<string, string> = {
+  ID: 'greeting',
+  REQUEST_ID: 'none',
+  REVISION: 'HEAD',
+  TOKEN: 'none',
+}
 
-const bash = (text: string) => ['bash', '-c', `${PREAMBLE}\n${withPorts(text)}`]
+const fill = (text: string) =>
+  text
+    .replace(RegExp(`\\b(?:${NAMED_PORTS.join('|')})\\b`, 'g'), (port) => ports.get(port) as string)
+    .replace(/(?<![$\w])[A-Z_]+(?![\w=])/g, (word) => PLACEHOLDERS[word] ?? word)
+
+const bash = (text: string) => ['bash', '-c', `${PREAMBLE}\n${fill(text)}`]
 
 /** What is committed, and what is not yet. */
 async function cloneInto(directory: string): Promise<void> {
@@ -84,7 +94,7 @@ async function restore(): Promise<void> {
 /** A pattern for the output that a document shows. */
 const shown = (output: string) =>
   RegExp(
-    `^${withPorts(output)
+    `^${fill(output)
       .trim()
       .split('\n')
       .map((line) => (line.trim() === '...' ? '[^]*' : line.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')))
@@ -97,9 +107,9 @@ async function isReady(port: string): Promise<boolean> {
 }
 
 /** Runs a block. Its server, if it is one, runs to the end of the document. */
-async function check(t: Test, { marker, text, output }: Block, document: Test): Promise<void> {
-  if (marker === 'server') {
-    const port = /\bPORT=(\d+)/.exec(withPorts(text))?.[1] ?? ownPort
+async function check(t: Test, { kind, text, output }: Block, document: Test): Promise<void> {
+  if (kind === 'server') {
+    const port = /\bPORT=(\d+)/.exec(fill(text))?.[1] ?? ownPort
     const child = start(bash(text), { cwd, env, stdio: ['ignore', 'ignore', 'inherit'] })
     document.teardown(() => stop(child))
     const isOver = async () => child.exitCode !== null || (await isReady(port))
@@ -112,7 +122,7 @@ async function check(t: Test, { marker, text, output }: Block, document: Test): 
 }
 
 for (const file of DOCUMENTS.filter((name) => !LEFT_OUT.includes(name))) {
-  const blocks = commandsOf(file).filter(({ marker }) => ['', 'server'].includes(marker))
+  const blocks = commandsOf(file).filter(({ kind }) => kind === 'run' || kind === 'server')
   if (blocks.length === 0) continue
   t.test(`${file}: its commands do what it says`, { timeout: 600_000 }, async (t) => {
     if (file !== 'README.md') await restore()
