@@ -124,7 +124,9 @@ t.test(
 
 t.test('prose is wrapped at 100 columns', async (t) => {
   for (const file of DOCUMENTS) {
+    // What the benchmarks write, they do not wrap.
     const lines = proseOf(read(file))
+      .replace(/<!-- (.*) -->[\s\S]*?<!-- \/\1 -->/g, '')
       .split('\n')
       .filter((line) => !/^\s*\||\]\(\S+\)$|^!\[/.test(line))
     t.strictSame(
