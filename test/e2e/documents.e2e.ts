@@ -11,7 +11,9 @@ import { requireTool } from './require-tool.ts'
 requireTool('docker', 'compose', 'version')
 requireTool('jq', '--version')
 
-t.setTimeout(1_500_000)
+/** Images are built, and packages are fetched. */
+const TIMEOUT_MS = 1_500_000
+t.setTimeout(TIMEOUT_MS)
 
 /** Commands of these documents are run elsewhere, or take hours. */
 const LEFT_OUT = ['docs/kubernetes.md', 'docs/performance.md']
@@ -124,10 +126,10 @@ async function check(t: Test, { kind, text, output }: Block, document: Test): Pr
 for (const file of DOCUMENTS.filter((name) => !LEFT_OUT.includes(name))) {
   const blocks = commandsOf(file).filter(({ kind }) => kind === 'run' || kind === 'server')
   if (blocks.length === 0) continue
-  t.test(`${file}: its commands do what it says`, { timeout: 600_000 }, async (t) => {
+  t.test(`${file}: its commands do what it says`, { timeout: TIMEOUT_MS }, async (t) => {
     if (file !== 'README.md') await restore()
     for (const block of blocks) {
-      await t.test(`line ${block.line}`, { timeout: 600_000 }, (line) => check(line, block, t))
+      await t.test(`line ${block.line}`, { timeout: TIMEOUT_MS }, (line) => check(line, block, t))
       // A reader is no faster.
       await eventually(() => isReady(`${api}`), Boolean)
     }
