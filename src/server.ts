@@ -66,7 +66,7 @@ const { close } = closeWithGrace(
     else app.log.info({ signal, drainSeconds: config.DRAIN_SECONDS }, 'draining')
     app.lifecycle.drain()
     if (signal !== undefined) await sleep(drainMs)
-    else app.connections.destroyIdle()
+    else app.sockets.destroyIdle()
     await app.close()
     app.log.info('stopped')
   },

@@ -2,9 +2,10 @@
 import { globSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import * as errors from '../src/http/errors.ts'
+import { LINGER_MS } from '../src/http/socket-reading.ts'
 import { BUCKETS_SECONDS } from '../src/metrics/duration-histogram.ts'
 import { configSchema } from '../src/plugins/config.ts'
-import { LINGER_MS, MAX_WAITING } from '../src/plugins/connections.ts'
+import { MAX_WAITING } from '../src/plugins/connections.ts'
 import { MAX_HEADER_BYTES, MAX_HEADERS, REJECTIONS } from '../src/plugins/rejections.ts'
 import { MAX_UNREAD_BYTES } from '../src/plugins/unread.ts'
 import {
@@ -14,7 +15,8 @@ import {
   MAX_TTL_SECONDS,
   putSchema,
 } from '../src/routes/buckets.schema.ts'
-import { MAX_PACKED_BYTES, OWN_BUFFER, RECORD } from '../src/store/memory/memory.ts'
+import { OWN_BUFFER, RECORD } from '../src/store/memory/budget.ts'
+import { MAX_PACKED_BYTES } from '../src/store/memory/memory-object.ts'
 import { LIMIT_MS } from '../src/store/redis/lane.ts'
 import { MAX_COUNT, MAX_SCANS } from '../src/store/redis/listing.ts'
 import { OPERATIONS } from '../src/store/redis/redis.ts'
@@ -103,7 +105,7 @@ t.test('docs/api.md has every error that a client can get, and no other', async 
     rangeNotSatisfiable: [5],
     methodNotAllowed: ['DELETE, GET, HEAD, OPTIONS, PUT'],
     invalidEntityTags: ['if-match'],
-    invalidParameters: [[putSchema.querystring.properties.ttl.allowed]],
+    invalidParameters: [[`ttl must be ${putSchema.querystring.properties.ttl.allowed}`]],
     notReady: ['storage engine is unreachable'],
   }
   const { ErrorBody, HttpError, ClientGoneError, failure, ...makers } = errors

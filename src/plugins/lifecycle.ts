@@ -56,7 +56,7 @@ const plugin: FastifyPluginAsync = async (app) => {
     stopping = stopListening(app.server)
     await stopping
     stopping = undefined
-    const timer = setInterval(() => app.connections.destroyIdle(), IDLE_MS)
+    const timer = setInterval(() => app.sockets.destroyIdle(), IDLE_MS)
     app.server.once('close', () => clearInterval(timer))
   })
 

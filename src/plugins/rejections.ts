@@ -62,9 +62,9 @@ export function answerClientError(this: FastifyInstance, error: ClientError, soc
   // Nobody is there, or is still to be answered.
   if (CLIENT_GONE_CODES.has(error.code) || !socket.writable) return void socket.destroy()
   // A connection opened in advance that was never used.
-  if (socket.bytesRead === 0) return void this.connections.cut(socket, 'idle')
+  if (socket.bytesRead === 0) return void this.sockets.cut(socket, 'idle')
   const reason = reasonOf(error)
-  if (reason === 'timeout') this.connections.closed.timeout++
+  if (reason === 'timeout') this.sockets.closed.timeout++
   const reply = this.connections.current(socket)
   if (this.connections.isAnsweredEarly(socket)) {
     this.connections.close(socket)

@@ -18,7 +18,7 @@ declare module 'fastify' {
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
-  const { connections } = app
+  const { connections, sockets } = app
   // However short the answers are, half of the connections do not wait for clients that do not read.
   const leastBytes = Math.min(MAX_UNREAD_BYTES, (2 * MAX_UNREAD_BYTES) / app.config.MAX_CONNECTIONS)
   const timeoutMs = app.config.RESPONSE_TIMEOUT_SECONDS * 1000
@@ -37,7 +37,7 @@ const plugin: FastifyPluginAsync = async (app) => {
     for (const [longest] of unread) {
       if (unreadBytes <= MAX_UNREAD_BYTES) break
       release(longest)
-      connections.cutAtLimit(longest, 'too many bytes are unread')
+      sockets.cutAtLimit(longest, 'too many bytes are unread')
     }
     return () => release(socket)
   }
@@ -46,7 +46,7 @@ const plugin: FastifyPluginAsync = async (app) => {
     const bytes = isWhole ? Math.max(socket.writableLength, leastBytes) : STREAM_BYTES
     const { sendsStored } = connections.current(socket)?.routeOptions.config ?? {}
     const free = sendsStored ? undefined : hold(socket, bytes)
-    const timeout = setTimeout(() => connections.cut(socket, 'timeout'), timeoutMs)
+    const timeout = setTimeout(() => sockets.cut(socket, 'timeout'), timeoutMs)
     response.once('close', () => {
       clearTimeout(timeout)
       free?.()

@@ -27,8 +27,8 @@ t.test(
       const port = await listen(app)
       await send({ port, path: '/api/buckets/large', method: 'PUT' }, Buffer.alloc(10_000_000))
       const socket = deafClient(t, port, path)
-      await until(() => app.connections.closed.timeout === 1)
-      await until(() => app.connections.open === 0)
+      await until(() => app.sockets.closed.timeout === 1)
+      await until(() => app.sockets.count === 0)
       socket.destroy()
     }
   },
@@ -51,7 +51,7 @@ t.test('answers that are read in the end are answers like any other', async (t) 
     await until(() => bytes > 20 * body.length && app.connections.replies().length === 0)
     socket.destroy()
   }
-  t.strictSame(app.connections.closed, { limit: 0, idle: 0, timeout: 0 })
+  t.strictSame(app.sockets.closed, { limit: 0, idle: 0, timeout: 0 })
 })
 
 t.test(
@@ -85,7 +85,7 @@ t.test(
       t.equal((await send({ port, path: '/api/buckets?limit=1000' })).statusCode, 200)
     }
     t.strictSame(waiting(), ports.slice(-fitting))
-    t.equal(app.connections.closed.limit, 20)
+    t.equal(app.sockets.closed.limit, 20)
     t.match(lines, [{ reason: 'limit', msg: 'connection closed: too many bytes are unread', count: 1 }])
   },
 )
@@ -98,11 +98,11 @@ t.test(
     const responses = Array.from({ length: 7 }, () => new EventEmitter())
     for (const [i, response] of responses.entries()) {
       app.server.emit(UNREAD, response, new Socket(), true)
-      t.equal(app.connections.closed.limit, Math.max(0, i + 1 - 4))
+      t.equal(app.sockets.closed.limit, Math.max(0, i + 1 - 4))
     }
     for (const response of responses) response.emit('close')
     for (let i = 0; i < 4; i++) app.server.emit(UNREAD, responses[i], new Socket(), true)
-    t.equal(app.connections.closed.limit, 3, 'what has been read does not count')
+    t.equal(app.sockets.closed.limit, 3, 'what has been read does not count')
     for (const response of responses) response.emit('close')
   },
 )
@@ -115,5 +115,5 @@ t.test('objects that nobody reads take no memory of their own, and do not count'
     deafClient(t, port, '/api/buckets/large', 2)
     await until(() => app.connections.replies().length === i)
   }
-  t.equal(app.connections.closed.limit, 0)
+  t.equal(app.sockets.closed.limit, 0)
 })

@@ -1,4 +1,3 @@
-import { getHeapStatistics } from 'node:v8'
 import sortedBTree from 'sorted-btree'
 import { failing, type Preconditions } from '../../http/preconditions.ts'
 import {
@@ -7,7 +6,6 @@ import {
   type ListOptions,
   listed,
   type NewObject,
-  type ObjectDescription,
   type Page,
   type PutOutcome,
   type Select,
@@ -15,26 +13,10 @@ import {
   type StoredObject,
   type StoreStats,
 } from '../store.ts'
+import { Budget, type BudgetOptions } from './budget.ts'
 import { IdMap } from './id-map.ts'
-import { PackedRows, type RowOwner } from './packed-rows.ts'
-
-/** Memory in bytes, and the part of it that lies in V8's heap. */
-interface Cost {
-  readonly bytes: number
-  readonly heapBytes: number
-}
-
-/**
- * What an object takes beside its payload and its id: the map's entry, the place in the order of ids, the record, its
- * entity tag, its share of what V8's young generation grows by. Measured by `npm run bench:memory`.
- */
-export const RECORD: Cost = { bytes: 285, heapBytes: 218 }
-
-/** What one takes beside that whose payload has a Buffer of its own, and the allocator's rounding. Measured likewise. */
-export const OWN_BUFFER: Cost = { bytes: 400, heapBytes: 190 }
-
-/** The longest payload that shares a Buffer with others, in bytes: that saves {@link OWN_BUFFER}, and a GET copies it. */
-export const MAX_PACKED_BYTES = 1024
+import { hasExpired, isMortal, MemoryObject, MortalObject } from './memory-object.ts'
+import { PackedRows } from './packed-rows.ts'
 
 /** How often objects are looked for whose life has ended, in milliseconds: lives end at whole seconds. */
 const SWEEP_INTERVAL_MS = 1000
@@ -45,59 +27,12 @@ const STEP_MS = 1
 /** So many ids of a listing are looked at between two looks at the time. */
 const IDS_A_LOOK = 50
 
-export interface MemoryStoreOptions {
-  /** The most that payloads, ids, bookkeeping and uploads under way may take, in bytes. */
-  limitBytes: number
-  /**
-   * The most that ids and bookkeeping may take of V8's heap, in bytes. The heap has a limit of its own, beyond
-   * which the process dies: many small objects could reach it before `limitBytes`. A quarter of it by default, for V8
-   * counts its young generation in, and needs room to collect and to grow the map.
-   */
-  heapLimitBytes?: number
-}
-
 const BTree = sortedBTree.default
-
-/** A field is 8 bytes for each of a million objects: what few of them need is kept elsewhere. */
-class MemoryObject implements ObjectDescription, RowOwner {
-  readonly id: string
-  readonly size: number
-  readonly etag: string
-  declare readonly expires: number | undefined
-  readonly modified = Math.floor(Date.now() / 1000)
-  /** The bytes, or the row that has a copy of them. */
-  place: Buffer | number
-
-  constructor(id: string, { bytes, etag }: NewObject) {
-    this.id = id
-    this.size = bytes.length
-    this.etag = etag
-    this.place = bytes
-  }
-
-  get isPacked(): boolean {
-    return this.size <= MAX_PACKED_BYTES
-  }
-}
 
 /** What a reader gets: where the bytes are a copy, they stay what they are. */
 interface RetrievedObject extends StoredObject {
   readonly source: MemoryObject
 }
-
-/** An object whose life has an end. */
-class MortalObject extends MemoryObject {
-  override readonly expires: number
-
-  constructor(id: string, object: NewObject, expires: number) {
-    super(id, object)
-    this.expires = expires
-  }
-}
-
-const isMortal = (object: MemoryObject): object is MortalObject => object.expires !== undefined
-
-const hasExpired = (object: MortalObject) => object.expires * 1000 <= Date.now()
 
 const compareIds = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 
@@ -116,16 +51,12 @@ export class MemoryStore implements Store {
   readonly #packed = new PackedRows<MemoryObject>()
   /** How many read an object that has a Buffer of its own, where any do. */
   readonly #readers = new Map<MemoryObject, number>()
-  readonly #limitBytes: number
-  readonly #heapLimitBytes: number
+  readonly #budget: Budget
   readonly #timer: NodeJS.Timeout
   #isSweeping = false
-  #usedBytes = 0
-  #usedHeapBytes = 0
 
-  constructor({ limitBytes, heapLimitBytes = getHeapStatistics().heap_size_limit / 4 }: MemoryStoreOptions) {
-    this.#limitBytes = limitBytes
-    this.#heapLimitBytes = heapLimitBytes
+  constructor(limits: BudgetOptions) {
+    this.#budget = new Budget(limits)
     // A sweep of much takes longer than the interval.
     this.#timer = setInterval(() => this.#isSweeping || this.#sweep(), SWEEP_INTERVAL_MS).unref()
   }
@@ -165,7 +96,9 @@ export class MemoryStore implements Store {
     const isNew = replaced === undefined
     const hadBuffer = !isNew && !replaced.isPacked
     const idBytes = isNew ? Buffer.byteLength(ownId) : 0
-    if (!this.#reserveBookkeeping(Number(isNew), idBytes, Number(!object.isPacked) - Number(hadBuffer))) {
+    if (
+      !this.#budget.reserveBookkeeping(Number(isNew), idBytes, Number(!object.isPacked) - Number(hadBuffer))
+    ) {
       this.release(object.size)
       return 'full'
     }
@@ -208,7 +141,7 @@ export class MemoryStore implements Store {
 
   reading({ source, size }: RetrievedObject): () => void {
     if (source.isPacked) {
-      this.#usedBytes += size
+      this.#budget.force(size)
       return () => this.release(size)
     }
     this.#readers.set(source, (this.#readers.get(source) ?? 0) + 1)
@@ -221,17 +154,16 @@ export class MemoryStore implements Store {
   }
 
   reserve(bytes: number): boolean {
-    if (bytes > 0 && this.#usedBytes + bytes > this.#limitBytes) return false
-    this.#usedBytes += bytes
-    return true
+    return this.#budget.reserve(bytes)
   }
 
   release(bytes: number): void {
-    this.#usedBytes -= bytes
+    this.#budget.release(bytes)
   }
 
   stats(): StoreStats {
-    return { objects: this.#objects.size, bytes: this.#usedBytes, bytesLimit: this.#limitBytes }
+    const { usedBytes, limitBytes } = this.#budget
+    return { objects: this.#objects.size, bytes: usedBytes, bytesLimit: limitBytes }
   }
 
   close(): void {
@@ -252,16 +184,7 @@ export class MemoryStore implements Store {
     this.#objects.delete(object.id)
     this.#ids.delete(object.id)
     this.#drop(object)
-    this.#reserveBookkeeping(-1, -Buffer.byteLength(object.id), -Number(!object.isPacked))
-  }
-
-  /** Sets aside what so many objects, ids and Buffers more take, or gives back what those take that are fewer. */
-  #reserveBookkeeping(objects: number, idBytes: number, buffers: number): boolean {
-    const heapBytes = idBytes + objects * RECORD.heapBytes + buffers * OWN_BUFFER.heapBytes
-    if (heapBytes > 0 && this.#usedHeapBytes + heapBytes > this.#heapLimitBytes) return false
-    if (!this.reserve(idBytes + objects * RECORD.bytes + buffers * OWN_BUFFER.bytes)) return false
-    this.#usedHeapBytes += heapBytes
-    return true
+    this.#budget.reserveBookkeeping(-1, -Buffer.byteLength(object.id), -Number(!object.isPacked))
   }
 
   /** Removes the objects whose life has ended, one step in each turn of the event loop. */
