@@ -45,9 +45,12 @@ const RETRY_AFTER_SECONDS = 1
 
 export const notFound = new HttpError(404, 'not found')
 
-export const contentRange = new HttpError(400, 'content-range is not supported: put the whole object')
+export const unsupportedContentRange = new HttpError(
+  400,
+  'content-range is not supported: put the whole object',
+)
 
-export const contentEncoding = new HttpError(415, 'content-encoding must be identity or absent')
+export const unsupportedContentEncoding = new HttpError(415, 'content-encoding must be identity or absent')
 
 export const invalidId = new HttpError(
   400,

@@ -10,6 +10,8 @@ export interface Preconditions {
   readonly ifNoneMatch: EntityTags | undefined
 }
 
+const NO_PRECONDITIONS: Preconditions = { ifMatch: undefined, ifNoneMatch: undefined }
+
 /** An element of a list: an entity tag, quotes and all, or nothing (RFC 9110 sections 8.8.3 and 5.6.1.2). */
 const LIST_ELEMENT = /[ \t]*(?:((?:W\/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*)?(,|$)/y
 
@@ -39,13 +41,13 @@ export function readPreconditions(headers: IncomingHttpHeaders): Preconditions |
 }
 
 /**
- * The first precondition that fails for an object, in RFC 9110's order (section 13.2.2).
+ * The first precondition that fails for an object, in the order of RFC 9110 section 13.2.2.
  *
- * @param etag the object's entity tag, a strong one, or undefined where there is no object.
- * @returns undefined where all of them hold.
+ * @param etag the object's strong entity tag, or undefined if there is no object.
+ * @returns undefined if all preconditions hold.
  */
 export function failing(
-  { ifMatch, ifNoneMatch }: Preconditions,
+  { ifMatch, ifNoneMatch }: Preconditions = NO_PRECONDITIONS,
   etag: string | undefined,
 ): keyof Preconditions | undefined {
   if (ifMatch !== undefined && !matches(ifMatch, etag)) return 'ifMatch'

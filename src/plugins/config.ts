@@ -57,41 +57,38 @@ const MAX_REDIS_BYTES = 2 ** 29 - HEAD_BYTES
 
 /** Every setting, with its default and what is allowed. A variable that is set but empty counts as not set. */
 export const configSchema = Type.Object({
-  HOST: text('HOST', /^[^\s/]+$/, 'an IP address or a host name', { default: 'localhost' }),
-  PORT: integer('PORT', 0, 65_535, { default: 5000 }),
-  LOG_LEVEL: text('LOG_LEVEL', RegExp(`^(${LOG_LEVELS.join('|')})$`), `one of ${LOG_LEVELS.join(', ')}`, {
+  HOST: text(/^[^\s/]+$/, 'an IP address or a host name', { default: 'localhost' }),
+  PORT: integer(0, 65_535, { default: 5000 }),
+  LOG_LEVEL: text(RegExp(`^(${LOG_LEVELS.join('|')})$`), `one of ${LOG_LEVELS.join(', ')}`, {
     default: 'info',
   }),
   STORAGE_URL: storageUrl,
-  STORAGE_PASSWORD_FILE: Type.Optional(text('STORAGE_PASSWORD_FILE', /^/, 'a path')),
-  STORAGE_CA_FILE: Type.Optional(text('STORAGE_CA_FILE', /^/, 'a path')),
+  STORAGE_PASSWORD_FILE: Type.Optional(text(/^/, 'a path')),
+  STORAGE_CA_FILE: Type.Optional(text(/^/, 'a path')),
   // Braces would put all keys into one slot of a cluster.
-  STORAGE_KEY_PREFIX: text(
-    'STORAGE_KEY_PREFIX',
-    /^[!-z|~]{1,64}$/,
-    '1 to 64 visible ASCII characters without { and }',
-    { default: 'storage-api:' },
-  ),
-  MAX_OBJECT_BYTES: integer('MAX_OBJECT_BYTES', 0, 2 ** 30, { unit: 'bytes', default: 16 * 2 ** 20 }),
-  MAX_STORE_BYTES: integer('MAX_STORE_BYTES', 0, memory(), {
+  STORAGE_KEY_PREFIX: text(/^[!-z|~]{1,64}$/, '1 to 64 visible ASCII characters without { and }', {
+    default: 'storage-api:',
+  }),
+  MAX_OBJECT_BYTES: integer(0, 2 ** 30, { unit: 'bytes', default: 16 * 2 ** 20 }),
+  MAX_STORE_BYTES: integer(0, memory(), {
     unit: 'bytes',
     default: Math.floor(memory() / 2),
   }),
-  MAX_CONNECTIONS: Type.Optional(integer('MAX_CONNECTIONS', 1, MAX_CONNECTIONS)),
-  AUTH_TOKENS: Type.Optional(text('AUTH_TOKENS', TOKENS, TOKENS_ALLOWED)),
-  AUTH_TOKENS_FILE: Type.Optional(text('AUTH_TOKENS_FILE', /^/, 'a path')),
-  HEADERS_TIMEOUT_SECONDS: seconds('HEADERS_TIMEOUT_SECONDS', 15),
-  REQUEST_TIMEOUT_SECONDS: seconds('REQUEST_TIMEOUT_SECONDS', 120),
-  RESPONSE_TIMEOUT_SECONDS: seconds('RESPONSE_TIMEOUT_SECONDS', 300),
-  STALL_TIMEOUT_SECONDS: seconds('STALL_TIMEOUT_SECONDS', 60),
-  KEEP_ALIVE_SECONDS: seconds('KEEP_ALIVE_SECONDS', 72),
-  DRAIN_SECONDS: integer('DRAIN_SECONDS', 0, 3600, { unit: 'seconds', default: 5 }),
-  FAULTS: Type.Optional(text('FAULTS', FAULTS, FAULTS_ALLOWED)),
-  REVISION: text('REVISION', /^[!-~]{1,128}$/, '1 to 128 visible ASCII characters', { default: 'unknown' }),
+  MAX_CONNECTIONS: Type.Optional(integer(1, MAX_CONNECTIONS)),
+  AUTH_TOKENS: Type.Optional(text(TOKENS, TOKENS_ALLOWED)),
+  AUTH_TOKENS_FILE: Type.Optional(text(/^/, 'a path')),
+  HEADERS_TIMEOUT_SECONDS: seconds(15),
+  REQUEST_TIMEOUT_SECONDS: seconds(120),
+  RESPONSE_TIMEOUT_SECONDS: seconds(300),
+  STALL_TIMEOUT_SECONDS: seconds(60),
+  KEEP_ALIVE_SECONDS: seconds(72),
+  DRAIN_SECONDS: integer(0, 3600, { unit: 'seconds', default: 5 }),
+  FAULTS: Type.Optional(text(FAULTS, FAULTS_ALLOWED)),
+  REVISION: text(/^[!-~]{1,128}$/, '1 to 128 visible ASCII characters', { default: 'unknown' }),
 })
 
-function seconds(name: string, fallback: number): TInteger {
-  return integer(name, 1, 3600, { unit: 'seconds', default: fallback })
+function seconds(fallback: number): TInteger {
+  return integer(1, 3600, { unit: 'seconds', default: fallback })
 }
 
 /** The settings as `process.env` names them, what they refer to, and the release that runs. */
@@ -134,9 +131,9 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   const set = Object.entries(env).filter(([, value]) => value !== '')
   const result = parseParameters(configSchema, Object.fromEntries(set))
   if ('wrong' in result) {
-    const messages = [...result.wrong].map(([name, allowed]) =>
+    const messages = [...result.wrong].map(([name, message]) =>
       // A token or a password does not belong in a log, a wrong one included.
-      SECRET.has(name) ? allowed : `${allowed}, not ${JSON.stringify(env[name])}`,
+      SECRET.has(name) ? message : `${message}, not ${JSON.stringify(env[name])}`,
     )
     throw new TypeError(messages.join('; '))
   }
@@ -165,7 +162,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
 
 function readStorage(url: string, passwordFile: string | undefined, caFile: string | undefined): Engine {
   const storage = parseStorageUrl(url)
-  if (storage === undefined) throw new TypeError(storageUrl.allowed)
+  if (storage === undefined) throw new TypeError(`STORAGE_URL must be ${storageUrl.allowed}`)
   const password =
     passwordFile === undefined ? undefined : readFile('STORAGE_PASSWORD_FILE', passwordFile).trim()
   const ca = caFile === undefined ? undefined : readFile('STORAGE_CA_FILE', caFile)

@@ -95,7 +95,7 @@ export const putSchema = {
   params,
   querystring: Type.Object({
     ttl: Type.Optional(
-      integer('ttl', 1, MAX_TTL_SECONDS, {
+      integer(1, MAX_TTL_SECONDS, {
         unit: 'seconds',
         description: 'The object expires after this many seconds. Without ttl it does not expire.',
       }),
@@ -173,8 +173,7 @@ const ListedObject = Type.Object({
   expires: Type.Optional(Type.Integer({ description: 'When the object expires, in Unix seconds' })),
 })
 
-const anyText = (name: string, description: string) =>
-  text(name, /^/, 'given once', { default: '', description })
+const anyText = (description: string) => text(/^/, 'given once', { default: '', description })
 
 export const listSchema = {
   tags,
@@ -183,13 +182,13 @@ export const listSchema = {
   description:
     'Lists objects page by page, in no particular order. An id that exists during the whole listing is on one of the pages.',
   querystring: Type.Object({
-    prefix: anyText('prefix', 'Only ids that begin with this text'),
-    limit: integer('limit', 1, MAX_LIMIT, {
+    prefix: anyText('Only ids that begin with this text'),
+    limit: integer(1, MAX_LIMIT, {
       default: 100,
       description:
         'The maximum number of objects on a page. A page may have fewer, even if more pages follow.',
     }),
-    cursor: anyText('cursor', 'The `next` of the previous page. Empty for the first page.'),
+    cursor: anyText('The `next` of the previous page. Empty for the first page.'),
   }),
   response: {
     200: Type.Object(

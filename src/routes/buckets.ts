@@ -2,8 +2,6 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import {
-  contentEncoding,
-  contentRange,
   idTooLong,
   invalidCursor,
   invalidId,
@@ -11,6 +9,8 @@ import {
   preconditionFailed,
   rangeNotSatisfiable,
   storeFull,
+  unsupportedContentEncoding,
+  unsupportedContentRange,
 } from '../http/errors.ts'
 import { failing, type Preconditions, readPreconditions } from '../http/preconditions.ts'
 import { type ByteRange, readRange } from '../http/range.ts'
@@ -32,20 +32,10 @@ function validators({ etag, expires }: ObjectDescription): Record<string, string
   return expires === undefined ? headers : { ...headers, expiration: `${expires}` }
 }
 
-/** Whether an object is to be sent. Where it is not, the answer has been: 404, 412, or 304 where it is not modified. */
-function isWanted<T extends ObjectDescription>(
-  object: T | undefined,
-  preconditions: Preconditions | undefined,
-  reply: FastifyReply,
-): object is T {
-  if (object === undefined) {
-    reply.refuse(notFound)
-    return false
-  }
-  const failed = preconditions && failing(preconditions, object.etag)
+/** Answers a GET or a HEAD whose precondition has failed: 412, or 304 if the object is not modified. */
+function sendFailed(failed: keyof Preconditions, object: ObjectDescription, reply: FastifyReply): void {
   if (failed === 'ifMatch') reply.refuse(preconditionFailed)
-  if (failed === 'ifNoneMatch') reply.headers(validators(object)).code(304).send()
-  return failed === undefined
+  else reply.headers(validators(object)).code(304).send()
 }
 
 /** What `Range` asks for, unless `If-Range` names another object (RFC 9110 section 13.1.5). */
@@ -59,7 +49,7 @@ function selectBytes(
   headers: IncomingHttpHeaders,
   preconditions: Preconditions | undefined,
 ): ByteRange {
-  if (preconditions !== undefined && failing(preconditions, object.etag) !== undefined) return NO_RANGE
+  if (failing(preconditions, object.etag) !== undefined) return NO_RANGE
   const range = rangeOf(object, headers)
   return range === 'unsatisfiable' ? NO_RANGE : (range ?? { first: 0, last: object.size - 1 })
 }
@@ -103,8 +93,9 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
     const { headers } = request.raw
     const { id } = request.params
     const { ttl } = request.query
-    if (headers['content-range'] !== undefined) throw contentRange
-    if ((headers['content-encoding'] || 'identity').toLowerCase() !== 'identity') throw contentEncoding
+    if (headers['content-range'] !== undefined) throw unsupportedContentRange
+    if ((headers['content-encoding'] || 'identity').toLowerCase() !== 'identity')
+      throw unsupportedContentEncoding
     const preconditions = readPreconditions(headers)
     const upload = await receive(request.raw, {
       maxBytes: config.MAX_OBJECT_BYTES,
@@ -133,7 +124,9 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
   app.head('/api/buckets/:id', { schema: headSchema, onRequest: checkId }, (request, reply) => {
     const preconditions = readPreconditions(request.raw.headers)
     return settle(store.describe(request.params.id), (object) => {
-      if (!isWanted(object, preconditions, reply)) return
+      if (object === undefined) return reply.refuse(notFound)
+      const failed = failing(preconditions, object.etag)
+      if (failed !== undefined) return sendFailed(failed, object, reply)
       reply.headers(GET_HEADERS).headers(validators(object)).header('content-length', object.size)
       reply.code(200).send()
     })
@@ -150,7 +143,9 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
         ? undefined
         : (object: ObjectDescription) => selectBytes(object, headers, preconditions)
       return settle(store.get(request.params.id, select), (object) => {
-        if (!isWanted(object, preconditions, reply)) return
+        if (object === undefined) return reply.refuse(notFound)
+        const failed = failing(preconditions, object.etag)
+        if (failed !== undefined) return sendFailed(failed, object, reply)
         const range = rangeOf(object, headers)
         if (range === 'unsatisfiable') return reply.refuse(rangeNotSatisfiable(object.size))
         reply.headers(GET_HEADERS).headers(validators(object))

@@ -1,4 +1,4 @@
-import { Type } from '@sinclair/typebox'
+import { text } from '../http/parameters.ts'
 
 /** Where a server listens. */
 export interface Address {
@@ -33,12 +33,11 @@ const URL_PATTERN = RegExp(
 )
 
 /** The setting, as text. What was wrong is never shown: it may hold a password. */
-export const storageUrl = Type.String({
-  pattern: URL_PATTERN.source,
-  default: 'memory:',
-  allowed:
-    'STORAGE_URL must be memory:, redis://[user[:password]@]host[:port][/database] or redis+cluster://[user[:password]@]host[:port],..., with rediss for TLS',
-})
+export const storageUrl = text(
+  URL_PATTERN,
+  'memory:, redis://[user[:password]@]host[:port][/database] or redis+cluster://[user[:password]@]host[:port],..., with rediss for TLS',
+  { default: 'memory:' },
+)
 
 /**
  * Reads what {@link storageUrl} allows.

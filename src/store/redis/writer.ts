@@ -36,6 +36,15 @@ export async function evaluate(
   }
 }
 
+interface Write {
+  readonly key: string
+  readonly object: NewObject
+  readonly preconditions: Preconditions | undefined
+  readonly span: Span
+  /** Says that the client library holds bytes of the object. Returns the function to call when it does not any more. */
+  hold(): () => void
+}
+
 /** Writes objects: one script writes a small one; a large one is staged in parts, and a script moves it to its key. */
 export class RedisWriter {
   readonly #lanes: Lanes
@@ -66,9 +75,9 @@ export class RedisWriter {
       held++
       return release
     }
-    const write = object.bytes.length <= PART_BYTES ? this.#putAtOnce : this.#putParts
-    return write
-      .call(this, key, object, preconditions, span, hold)
+    const write = { key, object, preconditions, span, hold }
+    const written = object.bytes.length <= PART_BYTES ? this.#putAtOnce(write) : this.#putParts(write)
+    return written
       .then((outcome) => `${outcome}` as PutOutcome)
       .catch((error) => {
         if (errorCode(error) === 'OOM') return 'full' as const
@@ -77,13 +86,7 @@ export class RedisWriter {
       .finally(release)
   }
 
-  #putAtOnce(
-    key: string,
-    object: NewObject,
-    preconditions: Preconditions | undefined,
-    span: Span,
-    hold: () => () => void,
-  ): Promise<unknown> {
+  #putAtOnce({ key, object, preconditions, span, hold }: Write): Promise<unknown> {
     const bytes = object.bytes.length
     const value = Buffer.concat([Buffer.from(formatHead(object)), object.bytes])
     const args = [...preconditionArguments(preconditions), value, endMs(object)]
@@ -94,13 +97,7 @@ export class RedisWriter {
     return evaluate(send, PUT, [key], args)
   }
 
-  async #putParts(
-    key: string,
-    object: NewObject,
-    preconditions: Preconditions | undefined,
-    span: Span,
-    hold: () => () => void,
-  ): Promise<unknown> {
+  async #putParts({ key, object, preconditions, span, hold }: Write): Promise<unknown> {
     const { bytes } = object
     const head = formatHead(object)
     const staged = `${this.#prefix}${STAGING}${writeName()}${this.#lanes.tagFor(key)}`
