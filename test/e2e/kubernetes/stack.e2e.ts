@@ -72,8 +72,17 @@ t.test('the pods keep to the newest restricted standard, and nothing was forbidd
   for (const { reason, message } of items) t.comment(`warning: ${reason}: ${message}`)
 })
 
-t.test('an admitted pod stores an object and reads it by the name of the Service', async (t) => {
+t.test('the network policies let pass what the stack needs, and nothing else', async (t) => {
   await startStrangers()
+  await reaches(t, ['storage-api', 'prometheus', 'grafana'], {
+    admitted: ['storage-api', 'DNS'],
+    elsewhere: ['outside', 'API server', 'DNS'],
+    prometheus: ['storage-api', 'API server', 'DNS'],
+    grafana: ['prometheus', 'DNS'],
+  })
+})
+
+t.test('an admitted pod stores an object and reads it by the name of the Service', async (t) => {
   const answers = await evaluate(
     'admitted',
     `
@@ -87,7 +96,8 @@ t.test('an admitted pod stores an object and reads it by the name of the Service
 
 t.test('Prometheus scrapes each pod under its name, and has every rule', async (t) => {
   const prometheus = await forward(t, 'service/prometheus', 9090)
-  const ask = async (path: string) => (await (await fetch(`${prometheus}/api/v1/${path}`)).json()).data
+  const ask = async (path: string) =>
+    ((await (await fetch(`${prometheus}/api/v1/${path}`)).json()) as { data: any }).data
   const pod = await podOf('storage-api')
   const targets = await eventually(
     async () => (await ask('targets?state=active')).activeTargets,
@@ -98,7 +108,7 @@ t.test('Prometheus scrapes each pod under its name, and has every rule', async (
   const { groups } = await ask('rules')
   const rules = (groups: { rules: Rule[] }[]) => groups.flatMap(({ rules }) => rules)
   const written = ['rules.yml', 'alerts.yml'].flatMap((file) =>
-    rules(parse(readFileSync(`compose/prometheus/${file}`, "utf8")).groups),
+    rules(parse(`${readFileSync(`compose/prometheus/${file}`)}`).groups),
   )
   t.strictSame(
     rules(groups)
@@ -112,15 +122,6 @@ t.test('Prometheus scrapes each pod under its name, and has every rule', async (
   )
   t.comment(`${written.length} rules`)
 })
-
-t.test('the network policies let pass what the stack needs, and nothing else', (t) =>
-  reaches(t, ['storage-api', 'prometheus', 'grafana'], {
-    admitted: ['storage-api', 'DNS'],
-    elsewhere: ['outside', 'API server', 'DNS'],
-    prometheus: ['storage-api', 'API server', 'DNS'],
-    grafana: ['prometheus', 'DNS'],
-  }),
-)
 
 /** Replaces the service's pod, so that no earlier test has any effect on it. */
 async function replacePod() {
