@@ -28,6 +28,12 @@ interface Rule {
   health: string
 }
 
+/** What Prometheus answers about its targets, or about its rules. */
+interface Found {
+  activeTargets: { health: string; labels: Record<string, string> }[]
+  groups: { rules: Rule[] }[]
+}
+
 /** The names of all objects that are in no namespace. */
 async function clusterScoped(): Promise<string[]> {
   const kinds = await kubectl(['api-resources', '--namespaced=false', '--verbs=list', '--output=name'])
@@ -97,11 +103,11 @@ t.test('an admitted pod stores an object and reads it by the name of the Service
 t.test('Prometheus scrapes each pod under its name, and has every rule', async (t) => {
   const prometheus = await forward(t, 'service/prometheus', 9090)
   const ask = async (path: string) =>
-    ((await (await fetch(`${prometheus}/api/v1/${path}`)).json()) as { data: any }).data
+    ((await (await fetch(`${prometheus}/api/v1/${path}`)).json()) as { data: Found }).data
   const pod = await podOf('storage-api')
   const targets = await eventually(
     async () => (await ask('targets?state=active')).activeTargets,
-    (targets) => targets.length === 1 && targets[0].health !== 'unknown',
+    (targets) => targets.length === 1 && targets[0]?.health !== 'unknown',
   )
   t.match(targets, [{ health: 'up', labels: { job: 'storage_api', instance: pod.metadata.name } }])
 
