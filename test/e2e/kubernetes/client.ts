@@ -119,9 +119,11 @@ console.log('loading')
 await Promise.all(Array.from({ length: CONNECTIONS }, (_, number) => worker(number)))
 result.acknowledged = acknowledged.size
 for (const [path, version] of acknowledged) {
-  const { status, body } = await send('GET', path, false)
-  const stored = Number(body)
-  if (status !== 200 || stored < version || stored > (sent.get(path) as number))
-    result.lost.push(`${path} ${status} ${stored} instead of ${version}`)
+  const found = await send('GET', path, false).then(
+    ({ status, body }) => (status === 200 ? Number(body) : `status ${status}`),
+    ({ code }) => code,
+  )
+  if (!(found >= version && found <= (sent.get(path) as number)))
+    result.lost.push(`${path}: ${found} instead of ${version}`)
 }
 console.log(JSON.stringify(result))

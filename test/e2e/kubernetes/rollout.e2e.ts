@@ -44,8 +44,9 @@ async function under(name: string, happen: () => Promise<void>, node?: string): 
   const seconds = (performance.now() - start) / 1000
   await inNamespace('wait', '--for=jsonpath={.status.phase}=Succeeded', `pod/${name}`, TIMEOUT)
   const [, line = ''] = (await inNamespace('logs', name)).split('\n')
-  t.comment(`${seconds.toFixed(0)} s: ${line}`)
-  return JSON.parse(line)
+  const result: Result = JSON.parse(line)
+  t.comment(`${seconds.toFixed(0)} s: ${JSON.stringify({ ...result, lost: result.lost.length })}`)
+  return result
 }
 
 /** Asserts that no request failed. */
@@ -56,29 +57,43 @@ function isUnharmed(t: Test, { answers, failed, connections, retried }: Result):
     [],
     'no answer of 500 or above',
   )
-  t.ok(connections >= 2 * 64, `${connections} connections, for each had to move`)
+  t.ok(connections > 64, `${connections} connections: some had to move`)
   t.comment(`${retried} requests sent again on a new connection`)
 }
 
-/** Everything that moves clients from one pod to another without anybody's fault. */
-async function replaceRepeatedly(): Promise<void> {
-  const rollout = (...args: string[]) => inNamespace('rollout', ...args)
-  const settle = () => rollout('status', DEPLOYMENT, TIMEOUT)
+const rollout = (...args: string[]) => inNamespace('rollout', ...args)
+const settle = () => rollout('status', DEPLOYMENT, TIMEOUT)
+
+/** Rolls out again and again, and then returns to the version before. */
+async function rollOut(): Promise<void> {
   for (let number = 0; number < ROLLOUTS; number++) {
     await rollout('restart', DEPLOYMENT)
     await settle()
   }
   await rollout('undo', DEPLOYMENT)
   await settle()
+}
+
+async function deletePod(): Promise<void> {
   const [pod] = await pods('storage-api')
   await inNamespace('delete', 'pod', pod?.metadata.name as string)
   await settle()
 }
 
-t.test(`in memory: no request fails in ${ROLLOUTS} rollouts, an undo and a deletion`, async (t) => {
+t.test(`in memory: no request fails in ${ROLLOUTS} rollouts and an undo`, async (t) => {
   await kubectl(['apply', '--kustomize', join(REPOSITORY, 'k8s')])
   await settled()
-  isUnharmed(t, await under('client-memory', replaceRepeatedly))
+  isUnharmed(t, await under('client-memory', rollOut))
+})
+
+t.test('in memory: a deleted pod cuts no connection that it has accepted', async (t) => {
+  const { failed } = await under('client-deletion', deletePod)
+  // Kubernetes starts the next pod only then. No pod may listen until it is ready.
+  const refused = ['PUT ECONNREFUSED', 'GET ECONNREFUSED']
+  t.strictSame(
+    Object.keys(failed).filter((failure) => !refused.includes(failure)),
+    [],
+  )
 })
 
 t.test('the components valkey and replicated take over a running stack', async (t) => {
@@ -94,7 +109,10 @@ t.test('the components valkey and replicated take over a running stack', async (
 })
 
 t.test(`replicated: no request fails in ${ROLLOUTS} rollouts, an undo and a deletion`, async (t) => {
-  const result = await under('client-replicated', replaceRepeatedly)
+  const result = await under('client-replicated', async () => {
+    await rollOut()
+    await deletePod()
+  })
   isUnharmed(t, result)
   t.strictSame(result.lost, [], `${result.acknowledged} acknowledged objects`)
 })
