@@ -31,7 +31,7 @@ export interface Block {
   /** Of a block of commands. */
   kind: Kind
   text: string
-  /** What the commands print, if a block of `text` follows. A line `...` stands for any lines. */
+  /** What the commands print, if a block of `text` follows. */
   output: string | undefined
 }
 
