@@ -22,12 +22,12 @@ import buckets from './routes/buckets.ts'
 import documentation from './routes/documentation.ts'
 import health from './routes/health.ts'
 
-/** How often requests are looked at that arrive too slowly, in milliseconds. */
+/** How often the server looks for requests that arrive too slowly, in milliseconds. */
 const TIMEOUT_CHECK_INTERVAL_MS = 1000
 
 /**
- * Requests are logged at debug only: the metrics count them, and nothing that a client sent is kept at info. Each line of
- * a request has its trace context.
+ * Logs requests at debug level only, because the metrics count them, and the info level must keep
+ * nothing that a client sent. Each line of a request has its trace context.
  */
 class RequestLog extends LogController {
   override incomingRequest(request: FastifyRequest, reply: FastifyReply): void {
@@ -45,11 +45,11 @@ class RequestLog extends LogController {
   }
 
   override streamError(error: Error, _request: FastifyRequest, reply: FastifyReply): void {
-    reply.log.debug({ err: error }, 'answer not sent to its end')
+    reply.log.debug({ err: error }, 'response not sent completely')
   }
 }
 
-/** Builds the application, which listens to nothing yet, and writes its log to `stream`. */
+/** Builds the application, which does not listen yet. It writes its log to `stream`. */
 export function buildApp(settings: Config, stream: { write(line: string): void } = process.stdout) {
   const app = Fastify({
     logger: { level: settings.LOG_LEVEL, formatters: { level: (level) => ({ level }) }, stream },
@@ -61,11 +61,12 @@ export function buildApp(settings: Config, stream: { write(line: string): void }
     connectionTimeout: settings.STALL_TIMEOUT_SECONDS * 1000,
     keepAliveTimeout: settings.KEEP_ALIVE_SECONDS * 1000,
     return503OnClosing: false,
-    // No URL is longer, so that the router refuses no id for its length: the route does, after the hooks.
+    // No URL is longer, so the router never refuses an id for its length. The route does, after the
+    // hooks.
     routerOptions: { maxParamLength: MAX_HEADER_BYTES, querystringParser: parseQuery },
     schemaController: {
       compilersFactory: {
-        // Typed for Ajv, which is not loaded: that saves the start a tenth of a second.
+        // The type is for Ajv. Ajv is not loaded, which saves a tenth of a second at the start.
         buildValidator: () => compileValidator as never,
         buildSerializer: () => () => JSON.stringify,
       },
@@ -73,19 +74,22 @@ export function buildApp(settings: Config, stream: { write(line: string): void }
     http: {
       ServerResponse: OneWriteResponse,
       maxHeaderSize: MAX_HEADER_BYTES,
-      // Node.js would answer by itself, in no JSON and uncounted: the protocol plugin does.
+      // Node.js would answer without JSON, and nothing would count it. The protocol plugin does
+      // both.
       requireHostHeader: false,
       headersTimeout: Math.min(settings.HEADERS_TIMEOUT_SECONDS, settings.REQUEST_TIMEOUT_SECONDS) * 1000,
       connectionsCheckingInterval: TIMEOUT_CHECK_INTERVAL_MS,
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
-  // Each plugin names the plugins that it depends on, and the start fails if they are not registered before it. Beyond
-  // that the order of these lines matters in four places:
-  // - openapi and methods come before every route, `/metrics` of metrics included: they see only the routes that follow.
-  // - request-id comes before every hook that may answer a request, so that each response has the id.
-  // - overload, auth and faults run in this order: an overloaded process compares no tokens, and a drill changes only
-  //   requests that would be served.
+  // Each plugin names the plugins that it depends on, and the start fails if they are not
+  // registered before it. Beyond that the order of these lines matters in four places:
+  // - openapi and methods come before every route, `/metrics` of metrics included: they see only
+  //   the routes that follow.
+  // - request-id comes before every hook that may answer a request, so that each response has the
+  //   id.
+  // - overload, auth and faults run in this order: an overloaded process compares no tokens, and a
+  //   drill changes only requests that would be served.
   // - answerOtherMethods comes after the last route. Otherwise the start fails.
   app.register(config, { config: settings })
   app.register(openapi)

@@ -6,12 +6,12 @@ import closeWithGrace from 'close-with-grace'
 import { buildApp } from './app.ts'
 import { type Config, loadConfig } from './plugins/config.ts'
 
-/** How long requests under way may take to finish after the drain, in milliseconds. */
+/** How long current requests may take to finish after the drain, in milliseconds. */
 const FINISH_MS = 10_000
 
 /**
- * How long after the first SIGINT another one is the same Ctrl-C, in milliseconds: a terminal sends it to every process of
- * the group, and `node --watch` passes its own on.
+ * A second SIGINT within this time belongs to the same Ctrl-C, in milliseconds. The terminal sends
+ * SIGINT to every process of the group, and `node --watch` passes on its own.
  */
 const ONE_CTRL_C_MS = 500
 
@@ -29,7 +29,7 @@ function readConfig(): Config {
   }
 }
 
-/** Says which of `HOST` and `PORT` is wrong, from the error that listening has led to. */
+/** Explains which of `HOST` and `PORT` is wrong, from the error of `listen`. */
 function explainListenError({ HOST, PORT }: Config, { code = '', message }: NodeJS.ErrnoException): string {
   const noAddress = `HOST must be an address of this machine or a name of one, not ${JSON.stringify(HOST)}`
   const explanations: Record<string, string> = {
@@ -42,14 +42,15 @@ function explainListenError({ HOST, PORT }: Config, { code = '', message }: Node
 }
 
 /**
- * Listens on `HOST` and `PORT`. A name stands for its first address, IPv4 before IPv6. `::` stands for every address:
- * without a host Node.js listens on IPv6 and IPv4 alike, or on IPv4 where the machine has no IPv6.
+ * Listens on `HOST` and `PORT`. For a name it uses the first address, IPv4 before IPv6. `::` means
+ * every address: without a host Node.js listens on IPv6 and IPv4, or on IPv4 alone if the machine
+ * has no IPv6.
  *
- * @throws {NodeJS.ErrnoException} where the name has no address, or nothing can listen on it.
+ * @throws {NodeJS.ErrnoException} if the name has no address, or the process cannot listen on it.
  */
 async function listen({ HOST, PORT }: Config): Promise<void> {
   const { address } = await lookup(HOST, { order: 'ipv4first' })
-  // Not `app.listen`, which logs a line for every network interface.
+  // `app.listen` would log a line for each network interface.
   app.server.listen({ port: PORT, ...(address !== '::' && { host: address }) })
   await once(app.server, 'listening')
 }
@@ -72,7 +73,7 @@ const { close } = closeWithGrace(
   },
 )
 
-// Ctrl-C: a developer does not wait for load balancers.
+// Ctrl-C skips the drain, because a developer does not wait for load balancers.
 let interruptedAt = Number.NEGATIVE_INFINITY
 process.on('SIGINT', () => {
   if (!app.lifecycle.draining) {
@@ -97,6 +98,6 @@ app.log.info(
   'listening',
 )
 
-// With `--expose-gc`, as in the image: what the start has left behind would stay resident while there is no
-// load to collect it, 11 MB of 97 MB (`process_resident_memory_bytes`, Node.js 26).
+// The image runs with `--expose-gc`. Without load V8 would not collect the garbage of the start,
+// which is 11 MB of 97 MB (`process_resident_memory_bytes`, Node.js 26).
 globalThis.gc?.({ type: 'major', flavor: 'last-resort' })

@@ -1,12 +1,12 @@
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 
-/** The body of every answer that is not a success: a shared schema, which the errors plugin adds. */
+/** The body of every error response: a shared schema, which the errors plugin adds. */
 export const ErrorBody = Type.Object(
   { error: Type.String({ description: 'What is wrong and what is allowed, in lower-case words' }) },
   { $id: 'ErrorBody' },
 )
 
-/** The schema of an error's answer: what it means, and the headers that come with it. */
+/** The schema of an error response: its meaning and its headers. */
 export const failure = (description: string, headers: Record<string, TSchema> = {}) =>
   Type.Unsafe<Static<typeof ErrorBody>>({
     description,
@@ -15,13 +15,14 @@ export const failure = (description: string, headers: Record<string, TSchema> = 
   })
 
 /**
- * An answer other than success: a status code, a message that is fit for the client to see, and its own headers. `reply.refuse`
- * sends it; it may be thrown too, which costs a refusal more. It has no stack, which would cost 4 us, a fifth of a GET.
+ * An error response: a status code, a message that clients may see, and headers. `reply.refuse`
+ * sends it. It may also be thrown, which is slower. It has no stack, because a stack costs 4 us, a
+ * fifth of a GET.
  */
 export class HttpError extends Error {
   readonly statusCode: number
   readonly headers: Record<string, string>
-  /** The body of the answer, an {@link ErrorBody}. */
+  /** The response body, an {@link ErrorBody}. */
   readonly body: string
 
   constructor(statusCode: number, message: string, headers: Record<string, string> = {}) {
@@ -36,7 +37,7 @@ export class HttpError extends Error {
   }
 }
 
-/** The client closed the connection before its request was complete: there is nobody left to answer. */
+/** The client closed the connection before its request was complete. Nobody is left to answer. */
 export class ClientGoneError extends Error {
   override name = 'ClientGoneError'
 }
@@ -91,7 +92,7 @@ export const overloaded = new HttpError(503, 'overloaded: retry later', {
   'retry-after': `${RETRY_AFTER_SECONDS}`,
 })
 
-/** The engine cannot be reached, or refuses for now; the log has the cause. */
+/** The engine cannot be reached, or rejects commands at the moment. The log has the cause. */
 export const engineUnavailable = (cause: unknown) =>
   Object.assign(
     new HttpError(503, 'storage engine unavailable: retry later', {
@@ -100,7 +101,7 @@ export const engineUnavailable = (cause: unknown) =>
     { cause },
   )
 
-/** Not ready, for what is the matter with the engine. */
+/** Not ready, because of a trouble of the engine. */
 export const notReady = (trouble: string) => new HttpError(503, trouble)
 
 export const shuttingDown = new HttpError(503, 'shutting down')

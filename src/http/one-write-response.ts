@@ -1,21 +1,26 @@
 import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
-/** The longest body that is worth it, in bytes: what the head and the body take together is still copied on the stack. */
+/**
+ * The longest body that is sent with its head, in bytes. Node.js copies head and body together on
+ * the stack up to this size.
+ */
 const MAX_BODY_BYTES = 1024
 
 /**
- * The server's event for an answer that its client does not read at once, with the response, its connection, and whether the answer
- * is whole, so that the connection's `writableLength` says what is left of it.
+ * The server's event for a response that its client does not read at once. Its arguments are the
+ * response, its connection, and whether the response has been written completely. If it has, the
+ * connection's `writableLength` is the unread rest.
  */
 export const UNREAD = 'unread'
 
 /**
- * A response that sends its head and a small body at once. Node.js puts the two together where the body is a string, and
- * has the kernel gather them where it is a Buffer: that costs a GET of 100 bytes a seventh more of the processor
- * (`npm run bench`, with and without). A string of Latin-1 has the same bytes as the Buffer.
+ * A response that sends its head and a small body in one write. Node.js joins the two if the body
+ * is a string. If the body is a Buffer, the kernel gathers them, which costs a GET of 100 bytes a
+ * seventh more processor time (`npm run bench`, with and without). A Latin-1 string has the same
+ * bytes as the Buffer.
  *
- * It tells its server if the client does not read it: {@link UNREAD}.
+ * The response emits {@link UNREAD} on its server if the client does not read it.
  */
 export class OneWriteResponse<R extends IncomingMessage> extends ServerResponse<R> {
   #isUnread = false

@@ -1,6 +1,9 @@
 import type { Socket } from 'node:net'
 
-/** Why the server closes a connection that its client would keep: the label of `http_connections_closed_total`. */
+/**
+ * Why the server closes a connection that its client would keep: the label of
+ * `http_connections_closed_total`.
+ */
 export type CloseReason = 'limit' | 'idle' | 'timeout'
 
 /** The accepted connections, and how many of them there may be. */
@@ -9,7 +12,9 @@ export class OpenSockets {
   readonly closed: Record<CloseReason, number> = { limit: 0, idle: 0, timeout: 0 }
   readonly #maxCount: number
   readonly #onLimit: (socket: Socket, limit: string) => void
-  /** The connections without a current request. The one that has been idle for longest comes first. */
+  /**
+   * The connections without a current request. The one that has been idle for longest comes first.
+   */
   readonly #idle = new Set<Socket>()
   readonly #busy = new Set<Socket>()
 
@@ -30,8 +35,8 @@ export class OpenSockets {
   }
 
   /**
-   * Adds a connection that the server has accepted. If there are too many, the one that has been idle for longest is
-   * closed. If none is idle, the new one is closed.
+   * Adds a connection that the server has accepted. If there are too many, the one that has been
+   * idle for longest is closed. If none is idle, the new one is closed.
    */
   accept(socket: Socket): void {
     this.#idle.add(socket)

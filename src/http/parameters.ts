@@ -22,15 +22,19 @@ export interface TextOptions {
   default?: string
 }
 
-/** A text that matches a pattern. `allowed` describes the pattern in words: the message is `NAME must be ALLOWED`. */
+/**
+ * A text that matches a pattern. `allowed` describes the pattern in words: the message is `NAME
+ * must be ALLOWED`.
+ */
 export function text(pattern: RegExp, allowed: string, options: TextOptions = {}): TString {
   return Type.String({ pattern: pattern.source, ...options, allowed })
 }
 
 /**
- * Reads parameters that arrive as text, environment variables or a query. The properties of the schema are {@link integer}s
- * and {@link text}s. A parameter that is absent gets its default, or is left out if it has none. Unknown parameters are left
- * out. TypeBox is not used because it takes 15 us to find what is wrong, which is most of a GET.
+ * Reads parameters that arrive as text, environment variables or a query. The properties of the
+ * schema are {@link integer}s and {@link text}s. A parameter that is absent gets its default, or is
+ * left out if it has none. Unknown parameters are left out. TypeBox is not used because it takes 15
+ * us to find what is wrong, which is most of a GET.
  *
  * @param texts the parameters by name. A value that is not a single string is wrong.
  * @returns the values, or a message for each wrong parameter, by name.
@@ -50,7 +54,10 @@ export function parseParameters<T extends TObject>(
   return wrong.size === 0 ? { value: value as Static<T> } : { wrong }
 }
 
-/** Returns undefined if the schema does not allow the text. `Number` alone would accept `0x10` and `1e3`. */
+/**
+ * Returns undefined if the schema does not allow the text. `Number` alone would accept `0x10` and
+ * `1e3`.
+ */
 function readParameter({ type, pattern, minimum, maximum }: TSchema, text: unknown): unknown {
   if (typeof text !== 'string') return undefined
   if (type !== 'integer') return RegExp(pattern).test(text) ? text : undefined

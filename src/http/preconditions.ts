@@ -1,10 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { invalidEntityTags } from './errors.ts'
 
-/** What `If-Match` or `If-None-Match` lists: anything that exists, or entity tags as they came, `W/"weak"` included. */
+/**
+ * The value of `If-Match` or `If-None-Match`: `*`, or the entity tags as they were sent, `W/"weak"`
+ * included.
+ */
 type EntityTags = '*' | readonly string[]
 
-/** The preconditions of a request (RFC 9110 section 13.1); absent ones hold. */
+/** The preconditions of a request (RFC 9110 section 13.1). An absent one holds. */
 export interface Preconditions {
   readonly ifMatch: EntityTags | undefined
   readonly ifNoneMatch: EntityTags | undefined
@@ -12,10 +15,13 @@ export interface Preconditions {
 
 const NO_PRECONDITIONS: Preconditions = { ifMatch: undefined, ifNoneMatch: undefined }
 
-/** An element of a list: an entity tag, quotes and all, or nothing (RFC 9110 sections 8.8.3 and 5.6.1.2). */
+/**
+ * An element of a list: an entity tag with its quotes, or nothing (RFC 9110 sections 8.8.3 and
+ * 5.6.1.2).
+ */
 const LIST_ELEMENT = /[ \t]*(?:((?:W\/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*)?(,|$)/y
 
-/** @throws {HttpError} 400 for what is no list of entity tags. */
+/** @throws {HttpError} 400 if the field is not a list of entity tags. */
 function readEntityTags(name: string, field: string | undefined): EntityTags | undefined {
   if (field === undefined || field === '*') return field
   const tags: string[] = []
@@ -29,10 +35,11 @@ function readEntityTags(name: string, field: string | undefined): EntityTags | u
 }
 
 /**
- * Reads `If-Match` and `If-None-Match`. The conditions by date do not count: objects have no Last-Modified.
+ * Reads `If-Match` and `If-None-Match`. `If-Modified-Since` and `If-Unmodified-Since` are ignored
+ * because objects have no `Last-Modified`.
  *
- * @returns undefined where there are none.
- * @throws {HttpError} 400 for a field that is neither `*` nor a list of entity tags.
+ * @returns undefined if the request has neither.
+ * @throws {HttpError} 400 if a field is neither `*` nor a list of entity tags.
  */
 export function readPreconditions(headers: IncomingHttpHeaders): Preconditions | undefined {
   const ifMatch = readEntityTags('if-match', headers['if-match'])
@@ -55,7 +62,10 @@ export function failing(
   return undefined
 }
 
-/** Strong comparison takes a weak tag for no match; weak comparison takes it for what it quotes (section 8.8.3.2). */
+/**
+ * In strong comparison a weak tag matches nothing. Weak comparison ignores the `W/` (RFC 9110
+ * section 8.8.3.2).
+ */
 function matches(tags: EntityTags, etag: string | undefined, weakly?: 'weakly'): boolean {
   if (etag === undefined) return false
   return tags === '*' || tags.includes(etag) || (weakly !== undefined && tags.includes(`W/${etag}`))

@@ -3,16 +3,24 @@ import type { FastifySchemaCompiler } from 'fastify'
 import { invalidParameters, invalidQuery } from './errors.ts'
 import { parseParameters } from './parameters.ts'
 
-/** Parameters by name; one that comes several times is an array, which no schema here allows. */
+/**
+ * Parameters by name. A parameter that is given several times is an array, which no schema allows.
+ */
 type Query = Record<string, unknown>
 
-/** The keyword of a schema that only documents and types a part of the request. The route checks that part itself. */
+/**
+ * The keyword of a schema that only documents and types a part of the request. The route checks
+ * that part itself.
+ */
 export const CHECKED_BY_ROUTE = 'checkedByRoute'
 
 const NONE: Query = {}
 const MALFORMED: Query = {}
 
-/** Fastify's `querystringParser`, which may not throw: the validator does, on the routes that have parameters. */
+/**
+ * Fastify's `querystringParser`. It must not throw. The validator rejects a malformed query on the
+ * routes that have parameters.
+ */
 export function parseQuery(text: string): Query {
   if (text === '') return NONE
   try {
@@ -28,11 +36,11 @@ export function parseQuery(text: string): Query {
 }
 
 /**
- * Fastify's `validatorCompiler`: reads a route's query parameters as its schema types them, with the errors that clients
- * are to see. It validates nothing else: a schema of another part of the request must say with {@link CHECKED_BY_ROUTE}
- * that the route checks that part itself.
+ * Fastify's `validatorCompiler`. It reads a route's query parameters by their schema, and its
+ * errors are made for clients. It validates nothing else. A schema of another part of the request
+ * must have the keyword {@link CHECKED_BY_ROUTE}.
  *
- * @throws {TypeError} at the start for a schema that nothing would validate.
+ * @throws {TypeError} at the start if nothing would validate a schema.
  */
 export const compileValidator: FastifySchemaCompiler<TObject> = ({ schema, httpPart, method, url }) => {
   if (httpPart !== 'querystring') {

@@ -5,19 +5,20 @@ import type { FastifyBaseLogger } from 'fastify'
 const INTERVAL_MS = 60_000
 
 interface Refusals {
-  /** How many there were since the last line. */
+  /** The number of refusals since the last line. */
   count: number
-  /** The address of the last sender; undefined where its connection is gone. */
+  /** The address of the last sender. Undefined if its connection is closed. */
   address: string | undefined
-  /** What else there is to say of the last one. */
+  /** The other fields of the last refusal. */
   fields: object
-  /** The end of the minute. */
+  /** Ends the minute. */
   timer: NodeJS.Timeout
 }
 
 /**
- * Logs refusals, of which there may be thousands per second: for each message the first one at once, and then one line
- * per minute with the number of refusals and the address of the last sender. Messages must be few, because each has an entry.
+ * Logs refusals, of which there may be thousands per second. For each message it logs the first
+ * refusal at once. After that it logs one line per minute, with the number of refusals and the
+ * address of the last sender. Messages must be few, because each has an entry.
  */
 export class RefusalLog {
   readonly #log: FastifyBaseLogger
@@ -39,7 +40,7 @@ export class RefusalLog {
     this.#write(message, refusals)
   }
 
-  /** Logs what the last minute has not logged yet. */
+  /** Logs the refusals that have not been logged yet. */
   close(): void {
     for (const [message, refusals] of this.#refusals) {
       clearTimeout(refusals.timer)

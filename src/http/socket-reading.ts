@@ -1,13 +1,17 @@
 import type { Socket } from 'node:net'
 
-/** How long the rest of a request that has its answer is read and thrown away before its connection closes. */
+/**
+ * How long the rest of a request that has its answer is read and thrown away before its connection
+ * closes.
+ */
 export const LINGER_MS = 2000
 
 const ignore = () => {}
 
 /**
- * Closes a connection on which a request may still be arriving, but lets the client read the answer first. If a
- * connection is closed with unread bytes, it is reset and the answer is lost (RFC 9112 section 9.6).
+ * Closes a connection on which a request may still be arriving, but lets the client read the answer
+ * first. If a connection is closed with unread bytes, it is reset and the answer is lost (RFC 9112
+ * section 9.6).
  */
 export function lingeringClose(socket: Socket): void {
   socket.end()
@@ -19,11 +23,12 @@ export function lingeringClose(socket: Socket): void {
 }
 
 /**
- * Pauses a socket until {@link startReading}. `pause` alone is not enough: Node.js's parser takes the bytes past the stream
- * until there is a listener for data, and it resumes the stream at the end of every request that it has parsed.
+ * Pauses a socket until {@link startReading}. `pause` alone is not enough: Node.js's parser takes
+ * the bytes past the stream until there is a listener for data, and it resumes the stream at the
+ * end of every request that it has parsed.
  *
- * A socket that Node.js has paused until an answer has drained is left alone. Taking the parser off its stream would keep
- * Node.js from resuming it.
+ * A socket that Node.js has paused until an answer has drained is left alone. Taking the parser off
+ * its stream would keep Node.js from resuming it.
  */
 export function stopReading(socket: Socket): void {
   if (Object.hasOwn(socket, 'resume') || socket.isPaused()) return

@@ -3,32 +3,34 @@ import type { IncomingMessage } from 'node:http'
 import { ClientGoneError, objectTooLarge, storeFull } from './errors.ts'
 
 /**
- * What entity tags are made of: with the processor's help 0.6 us for 100 bytes and 1.8 GB/s, as fast as SHA-1, and nobody
- * can make two objects that have one (docs/performance.md).
+ * The hash behind entity tags. The processor has instructions for it: 0.6 us for 100 bytes, and 1.8
+ * GB/s, as fast as SHA-1. Nobody can make two objects that have the same hash
+ * (docs/performance.md).
  */
 const HASH_ALGORITHM = 'sha256'
 
-/** How much of the hash an entity tag keeps, in characters of base64url, of 6 bits each. */
+/** The part of the hash in an entity tag, in characters of base64url, which have 6 bits each. */
 const ETAG_CHARACTERS = 22
 
-/** The first allocation for a body whose length is not known, in bytes. */
+/** The first allocation for a body of unknown length, in bytes. */
 const FIRST_CAPACITY_BYTES = 64 * 1024
 
 /**
- * After so many bytes of a body it is everybody else's turn. A client that is fast enough would keep the event loop for as long as
- * there is something to read: 32 uploads of 16 MiB at once held it for 400 ms, and with turns for 40 to 90 (`npm run bench:memory`).
+ * After this many bytes of a body the other requests have their turn. Otherwise a fast client keeps
+ * the event loop while there is something to read: 32 simultaneous uploads of 16 MiB held it for
+ * 400 ms, and with turns for 40 to 90 ms (`npm run bench:memory`).
  */
 const TURN_BYTES = 128 * 1024
 
 /**
- * So much of a body is hashed by one call, in bytes. A body of 64 KiB comes in two or three pieces, and a call for each of them
- * takes twice the time. 256 KiB hold the event loop for 0.15 ms.
+ * One call hashes this much of a body, in bytes. A body of 64 KiB arrives in two or three chunks,
+ * and one call per chunk takes twice the time. 256 KiB hold the event loop for 0.15 ms.
  */
 const HASHED_AT_ONCE_BYTES = 256 * 1024
 
 const NO_BYTES = Buffer.alloc(0)
 
-/** @throws {HttpError} 507 where the machine has no memory for it. */
+/** @throws {HttpError} 507 if the machine has no memory for it. */
 function allocate(bytes: number): Buffer {
   try {
     return Buffer.allocUnsafeSlow(bytes)
@@ -37,7 +39,7 @@ function allocate(bytes: number): Buffer {
   }
 }
 
-/** A body that has arrived, and its strong entity tag. */
+/** A complete body and its strong entity tag. */
 export interface Upload {
   bytes: Buffer
   etag: string
@@ -54,11 +56,14 @@ export interface ReceiveOptions {
   /** The maximum size of a body. */
   maxBytes: number
   memory: UploadMemory
-  /** Called when memory for the body is reserved and before the body is read. Returns whether to read it. */
+  /**
+   * Called when memory for the body is reserved and before the body is read. Returns whether to
+   * read it.
+   */
   accept: () => boolean | Promise<boolean>
 }
 
-/** A buffer that grows, reserved at every moment, and the hash of what is in it. */
+/** A growing buffer, whose memory is always reserved, and the hash of its content. */
 class Body {
   readonly #options: ReceiveOptions
   readonly #declaredLength: number
@@ -68,7 +73,7 @@ class Body {
   #hashing: Hash | undefined
   #hashedBytes = 0
 
-  /** @throws {HttpError} 507 where the declared length does not fit. */
+  /** @throws {HttpError} 507 if there is no room for the declared length. */
   constructor(options: ReceiveOptions, declaredLength: number) {
     this.#options = options
     this.#declaredLength = declaredLength
@@ -80,7 +85,7 @@ class Body {
     const length = this.#length + chunk.length
     if (length > maxBytes) throw objectTooLarge(maxBytes)
     if (chunk.length === this.#declaredLength && chunk.buffer.byteLength === chunk.length) {
-      // All of the body, in memory of its own: Node.js has copied it.
+      // The whole body, in its own memory: Node.js has copied it.
       this.#buffer = chunk
     } else {
       if (this.#buffer.length < this.#declaredLength) this.#buffer = allocate(this.#declaredLength)
@@ -96,7 +101,7 @@ class Body {
     if (this.#length < this.#buffer.length) this.#shrink()
     if (this.#hashing !== undefined) this.#hash()
     const digest = this.#hashing?.digest('base64url') ?? hash(HASH_ALGORITHM, this.#buffer, 'base64url')
-    // JSON puts the quotes, and makes a new string: a slice would keep all of the digest alive.
+    // JSON adds the quotes and makes a new string. A slice would keep the whole digest alive.
     return { bytes: this.#buffer, etag: JSON.stringify(digest.slice(0, ETAG_CHARACTERS)) }
   }
 
@@ -117,13 +122,13 @@ class Body {
     this.#reserved += bytes
   }
 
-  /** What is to be filled counts beside what it is filled from. */
+  /** Both buffers count until the content is copied. */
   #grow(capacity: number): void {
     this.#reserve(capacity)
     this.#move(allocate(capacity))
   }
 
-  /** A shorter copy of the same takes no more. */
+  /** The shorter copy needs no reservation. */
   #shrink(): void {
     this.#move(allocate(this.#length))
   }
@@ -136,19 +141,22 @@ class Body {
 }
 
 /**
- * Reads a request's body into one buffer of its own, of exactly its length, reserved from the store as it grows.
+ * Reads a request body into its own buffer of exactly its length. The memory is reserved as the
+ * buffer grows.
  *
- * With a Content-Length all of it is reserved at the start, so that a refusal is sent before the body; without
- * one the buffer doubles, which holds memory in proportion to what has arrived, however small its chunks are.
- * Nothing lies in Node.js' shared slabs, of which each survivor would hold 64 KiB.
+ * With a Content-Length the whole length is reserved at the start, so that a refusal is sent before
+ * the body. Without one the buffer doubles, so its memory is proportional to the bytes that have
+ * arrived, however small the chunks are. The bytes are not in Node.js's shared slabs, because each
+ * remaining object would keep 64 KiB of them.
  *
- * The rest of a refused body is read and thrown away, so that the client gets to read the answer and can go on
- * using the connection; the server's `requestTimeout` bounds that.
+ * The rest of a refused body is read and thrown away, so that the client can read the answer and
+ * use the connection again. The server's `requestTimeout` limits how long this takes.
  *
- * @returns the body, reserved in the store: the caller passes both on to `put`, or releases them. Undefined where `accept`
- * has said no.
- * @throws {HttpError} 413 beyond `maxBytes`, 507 where the store has no room, and whatever `accept` throws.
- * @throws {ClientGoneError} if the client does not finish. Nothing stays reserved without a body.
+ * @returns the body, whose memory is reserved: the caller passes it to `put`, or releases it.
+ * Undefined if `accept` returns false.
+ * @throws {HttpError} 413 above `maxBytes`, 507 if there is no room, and whatever `accept` throws.
+ * @throws {ClientGoneError} if the client does not finish. After an exception nothing stays
+ * reserved.
  */
 export async function receive(
   request: IncomingMessage,
@@ -161,7 +169,7 @@ export async function receive(
   try {
     if (await options.accept()) {
       if (request.destroyed) throw new ClientGoneError()
-      // A small body comes with its head, so all of it is here by now.
+      // A small body arrives with its head, so it is complete by now.
       if (request.complete) readBuffered(request, (chunk) => body.append(chunk))
       else await read(request, (chunk) => body.append(chunk))
       upload = body.finish()
@@ -175,12 +183,15 @@ export async function receive(
   }
 }
 
-/** Passes on a body that is here. One `read()` of Node.js 26 returns one chunk, and not all that there are. */
+/**
+ * Passes on the chunks of a complete body. One `read()` of Node.js 26 returns one chunk, and not
+ * all of them.
+ */
 function readBuffered(request: IncomingMessage, onChunk: (chunk: Buffer) => void): void {
   for (let chunk = request.read(); chunk !== null; chunk = request.read()) onChunk(chunk)
 }
 
-/** Passes on a body piece by piece, until its end or the first exception. */
+/** Passes on the chunks of a body as they arrive, until the end or the first exception. */
 function read(request: IncomingMessage, onChunk: (chunk: Buffer) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     let turnBytes = 0

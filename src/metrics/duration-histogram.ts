@@ -5,13 +5,19 @@ import type { Exemplar } from './exposition.ts'
 /** Upper bounds in seconds: fine up to the 10 ms of the latency objective, coarse beyond. */
 export const BUCKETS_SECONDS = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 2.5]
 
-/** The latency objective. A slower answer becomes an exemplar. */
+/** The latency objective, in seconds. A slower response becomes an exemplar. */
 export const SLOW_SECONDS = 0.01
 
-/** The most that the labels of an exemplar may have, names and values together (OpenMetrics 1.0, "Exemplars"). */
+/**
+ * The maximum length of an exemplar's labels, names and values together (OpenMetrics 1.0,
+ * "Exemplars").
+ */
 const MAX_EXEMPLAR_CHARACTERS = 128
 
-/** The methods of RFC 9110 section 9 and RFC 5789; any other is `_OTHER`, so that clients cannot add labels. */
+/**
+ * The methods of RFC 9110 section 9 and RFC 5789; any other is `_OTHER`, so that clients cannot add
+ * labels.
+ */
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH'])
 
 /** The label of each bucket. */
@@ -23,15 +29,15 @@ interface SeriesLabels {
   readonly status_code: number
 }
 
-/** What an answer remembers of its request. */
+/** What an exemplar and its log line need of the request. */
 interface AnsweredRequest {
   readonly id: string
   readonly headers: IncomingHttpHeaders
-  /** Why the answer is a 5xx. */
+  /** Why the response is a 5xx. */
   readonly failure: string | undefined
 }
 
-/** The last answer in a bucket that was slow or a 5xx. One object serves for all of them. */
+/** The last response in a bucket that was slow or a 5xx. The next one overwrites it. */
 class NotableAnswer {
   readonly #labels: SeriesLabels
   #requestId = ''
@@ -52,7 +58,7 @@ class NotableAnswer {
     this.#answeredMs = Date.now()
   }
 
-  /** Without `request_id` if it is too long; undefined if there is no trace either. */
+  /** It has no `request_id` if that is too long. Undefined if there is no trace id either. */
   get exemplar(): Exemplar | undefined {
     const trace = this.#trace && { trace_id: this.#trace.traceId }
     const all = { request_id: this.#requestId, ...trace }
@@ -60,7 +66,7 @@ class NotableAnswer {
     return labelSet && { labelSet, value: this.#seconds, timestamp: this.#answeredMs / 1000 }
   }
 
-  /** The fields of the answer in the log. */
+  /** The response's fields in the log. */
   get fields(): object {
     const { method, path, status_code } = this.#labels
     const durationMs = Math.round(1e4 * this.#seconds) / 10
@@ -78,7 +84,9 @@ class NotableAnswer {
 
 class Series {
   readonly labels: SeriesLabels
-  /** Observations by bucket, not cumulative; the last one is beyond every bound. */
+  /**
+   * The number of observations in each bucket, not cumulative. The last bucket has no upper bound.
+   */
   readonly counts = new Float64Array(BUCKETS_SECONDS.length + 1)
   readonly notable: (NotableAnswer | undefined)[] = []
   sumSeconds = 0
@@ -106,9 +114,9 @@ class Series {
 /**
  * The `http_request_duration_seconds` histogram, in the shape that a Prometheus registry renders.
  *
- * An observation finds its series by three look-ups and adds to two numbers, where the client library's
- * histogram validates and hashes the labels each time. Everything else is left to the scrape. Each bucket has the
- * last slow answer as its exemplar; the buckets of a 5xx have the last answer.
+ * An observation needs three look-ups to find its series and two additions. The client library's
+ * histogram validates and hashes the labels each time. The scrape does everything else. The
+ * exemplar of a bucket is its last slow response, or for a 5xx its last response.
  */
 export class DurationHistogram {
   readonly name = 'http_request_duration_seconds'
@@ -119,7 +127,10 @@ export class DurationHistogram {
   readonly #unread = new Set<NotableAnswer>()
   readonly #byPath = new Map<string, Map<string, Series[]>>()
 
-  /** Records one answer. A series that was not known begins here; {@link declare} begins it at zero. */
+  /**
+   * Records one response. The first response of a series creates it; {@link declare} creates it
+   * earlier, at zero.
+   */
   observe(method: string, path: string, statusCode: number, seconds: number, request: AnsweredRequest): void {
     const known = this.#byPath.get(path)?.get(method)?.[statusCode]
     const series = known ?? this.declare(method, path, statusCode)
@@ -128,7 +139,7 @@ export class DurationHistogram {
       this.#unread.add(series.remember(bucket, request, seconds))
   }
 
-  /** Makes a series exist, at zero. */
+  /** Creates a series at zero, unless it exists. */
   declare(method: string, path: string, statusCode: number): Series {
     const label = METHODS.has(method) ? method : '_OTHER'
     const byMethod = this.#byPath.get(path) ?? new Map<string, Series[]>()
@@ -140,14 +151,14 @@ export class DurationHistogram {
     return series
   }
 
-  /** For the log: the answers that have become exemplars since the last call. */
+  /** The log fields of the responses that have become exemplars since the last call. */
   takeNotable(): object[] {
     const answers = Array.from(this.#unread, ({ fields }) => fields)
     this.#unread.clear()
     return answers
   }
 
-  /** What the registry asks for at a scrape. */
+  /** Called by the registry at a scrape. */
   async get() {
     const { name, help, type, aggregator } = this
     return {

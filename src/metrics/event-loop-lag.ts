@@ -1,10 +1,13 @@
 import { type ELDHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import { Gauge, type Registry } from '@prometheus-io/client'
 
-/** How often a timer is due, in milliseconds. Its whole period counts, so this is the delay of an idle event loop. */
+/**
+ * The period of the timer that measures, in milliseconds. It counts as delay, so this is the delay
+ * of an idle event loop.
+ */
 const RESOLUTION_MS = 10
 
-/** What each gauge reads, in nanoseconds. */
+/** The gauges. Each reads nanoseconds. */
 const FIGURES: [name: string, help: string, read: (delays: ELDHistogram) => number][] = [
   ['min', 'The minimum recorded event loop delay.', ({ min }) => min],
   ['max', 'The maximum recorded event loop delay.', ({ max }) => max],
@@ -14,7 +17,7 @@ const FIGURES: [name: string, help: string, read: (delays: ELDHistogram) => numb
   ['p99', 'The 99th percentile of the recorded event loop delays.', (delays) => delays.percentile(99)],
 ]
 
-/** Begins to record the delays of the event loop, in nanoseconds. */
+/** Starts to record the delays of the event loop, in nanoseconds. */
 export function recordEventLoopDelays(): ELDHistogram {
   const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
   delays.enable()
@@ -22,8 +25,9 @@ export function recordEventLoopDelays(): ELDHistogram {
 }
 
 /**
- * Registers `nodejs_eventloop_lag_*_seconds`: the delays since the last scrape, as the client library has them. The
- * library has their standard deviation too, which takes 0.5 ms of the event loop: as much as the rest of a scrape.
+ * Registers `nodejs_eventloop_lag_*_seconds`: the delays since the last scrape, under the names of
+ * the client library. The library's standard deviation is left out, because it takes 0.5 ms of the
+ * event loop, as much as the rest of a scrape.
  */
 export function registerEventLoopLag(registry: Registry, delays: ELDHistogram): void {
   let last = FIGURES.map(() => 0)
@@ -33,7 +37,8 @@ export function registerEventLoopLag(registry: Registry, delays: ELDHistogram): 
       help,
       registers: [registry],
       collect() {
-        // The first gauge of a scrape reads for all of them. Without a delay since the last scrape they keep their values.
+        // The first gauge of a scrape reads the values of all gauges. They keep their values if
+        // nothing was recorded.
         if (i === 0 && delays.count > 0) {
           last = FIGURES.map(([, , read]) => read(delays) / 1e9)
           delays.reset()

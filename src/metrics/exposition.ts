@@ -2,7 +2,7 @@ import { OPENMETRICS } from './format.ts'
 
 type Labels = Readonly<Partial<Record<string, string | number>>>
 
-/** One of the observations that a bucket has counted. */
+/** One observation of a bucket. */
 export interface Exemplar {
   /** At most 128 characters, names and values together. */
   readonly labelSet: Labels
@@ -16,7 +16,7 @@ export interface Sample {
   /** The family's name, unless given. */
   readonly metricName?: string
   readonly labels?: Labels
-  /** Labels that samples next to each other have in common, as one object. They come last. */
+  /** Labels that adjacent samples share, as one object. They come last. */
   readonly sharedLabels?: Labels
   readonly value: number
   readonly exemplar?: Exemplar | null | undefined
@@ -30,13 +30,13 @@ export interface Family {
   readonly values?: readonly Sample[]
 }
 
-/** What each format writes in its own way. */
+/** The differences between the formats. */
 interface Syntax {
   /** The lines before a family's samples. */
   head(family: Family): string
-  /** The name of a sample of a family. */
+  /** The name of a sample. */
   sampleName(name: string, type: string): string
-  /** A bound of a bucket, or a quantile. */
+  /** The bound of a bucket, or a quantile. */
   bound(value: string | number): string
   exemplar(exemplar: Exemplar): string
   separator: string
@@ -52,7 +52,10 @@ const text: Syntax = {
   end: '',
 }
 
-/** Source: OpenMetrics 1.0, "Overall Structure", "Counter", "Exemplars" and "Considerations: Canonical Numbers". */
+/**
+ * Source: OpenMetrics 1.0, "Overall Structure", "Counter", "Exemplars" and "Considerations:
+ * Canonical Numbers".
+ */
 const openMetrics: Syntax = {
   head({ name, help, type }) {
     const family = type === 'counter' ? name.replace(/_total$/, '') : name
@@ -70,9 +73,10 @@ const openMetrics: Syntax = {
 }
 
 /**
- * Writes a page in a format, from what a registry's `getMetricsAsJSON()` returns. The samples of one snapshot are the
- * same in each format. The text format is what the client library writes. It is not asked for OpenMetrics, because it
- * would rename the counters of its registry.
+ * Writes a page in a format. The families are what a registry's `getMetricsAsJSON()` returns, and
+ * the samples are the same in both formats. The text format is the same as the client library's.
+ * The library does not write OpenMetrics here, because it would rename the counters of its
+ * registry.
  */
 export function writePage(families: readonly Family[], format: string): string {
   const syntax = format === OPENMETRICS ? openMetrics : text
@@ -112,7 +116,10 @@ function number(value: number): string {
   return Number.isFinite(value) || Number.isNaN(value) ? `${value}` : value > 0 ? '+Inf' : '-Inf'
 }
 
-/** The bounds of the histograms, which are few. To write one anew takes as long as the rest of its line. */
+/**
+ * The bounds of the histograms. They are few, and formatting one takes as long as the rest of its
+ * line.
+ */
 const canonicalNumbers = new Map<string | number, string>()
 
 function bound(value: string | number): string {
@@ -123,7 +130,10 @@ function bound(value: string | number): string {
   return text
 }
 
-/** A finite number as Go's `%g` and Python write it, and always as a float: `1.0`, `5e-05`, `1e+06`. */
+/**
+ * A finite number as Go's `%g` and Python format it, and always as a float: `1.0`, `5e-05`,
+ * `1e+06`.
+ */
 function canonicalNumber(value: string | number): string {
   if (typeof value === 'string') return value
   const [mantissa, exponent = ''] = value.toExponential().split('e')

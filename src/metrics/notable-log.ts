@@ -5,14 +5,17 @@ import { recordEventLoopDelays } from './event-loop-lag.ts'
 /** How often a line may be written, in milliseconds. */
 const INTERVAL_MS = 1000
 
-/** A delay of the event loop that is worth a reset, in milliseconds. Node.js does not record the delay after a reset. */
+/**
+ * Only a longer delay leads to a reset, in milliseconds, because Node.js does not record the delay
+ * after a reset.
+ */
 const NOTABLE_DELAY_MS = 20
 
 /**
- * Logs every answer that an exemplar leads to, with the longest delay of the event loop in the last two seconds: at most
- * one line per second.
+ * Logs every response that has become an exemplar, with the longest delay of the event loop in the
+ * last two seconds. Writes at most one line per second.
  *
- * @returns a function that writes what is left, and ends it.
+ * @returns a function that writes the remaining responses and stops the log.
  */
 export function logNotableAnswers(log: FastifyBaseLogger, durations: DurationHistogram): () => void {
   const delays = recordEventLoopDelays()

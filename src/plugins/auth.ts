@@ -13,7 +13,8 @@ const plugin: FastifyPluginAsync = async (app) => {
   if (TOKENS.length === 0) return
   await app.register(bearerAuth, {
     keys: TOKENS,
-    // The scheme's name has no case (RFC 9110 section 11.1); only so does the plugin know.
+    // The case of the scheme's name does not matter (RFC 9110 section 11.1). The plugin follows
+    // this only with RFC 6749.
     specCompliance: 'rfc6749',
     addHook: false,
     verifyErrorLogLevel: 'debug',
@@ -28,5 +29,8 @@ const plugin: FastifyPluginAsync = async (app) => {
   })
 }
 
-/** Asks for a bearer token (RFC 6750) on the routes of its scope, if there are tokens, and documents that it does. */
+/**
+ * Requires a bearer token (RFC 6750) on the routes of its scope if there are tokens, and documents
+ * it.
+ */
 export default fp(plugin, { name: 'auth', dependencies: ['config', 'errors'] })

@@ -10,41 +10,51 @@ import { FAULTS, FAULTS_ALLOWED, type Fault, parseFaults } from './faults.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
 
-/** The memory that the process may use, in bytes: the container's limit, or the machine's memory. */
+/**
+ * The memory that the process may use, in bytes: the limit of the container, or the memory of the
+ * machine.
+ */
 function memory(): number {
-  // 0 where no limit is known, and 2^64 where the control group sets none.
+  // 0 if no limit is known, and 2^64 if the control group sets no limit.
   return Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem())
 }
 
-/** The memory of the process without the store and its connections, in bytes: 85 MiB at rest, and the requests under way. */
+/**
+ * The memory of the process without the store and the connections, in bytes: 85 MiB at rest, and
+ * the current requests.
+ */
 const PROCESS_BYTES = 160 * 2 ** 20
 
 /**
- * What a connection needs, in bytes, with 15 KiB of a head that does not end: 25 KiB resident, and 34 KiB where connections come
- * and go as fast as they can, of which the garbage collector gets some back (512 MiB, full store; test/e2e/resilience.e2e.ts).
+ * The memory of a connection, in bytes, with an unfinished head of 15 KiB. It is 25 KiB, and 34 KiB
+ * if connections are opened and closed as fast as possible, of which the garbage collector recovers
+ * a part (512 MiB, full store; test/e2e/resilience.e2e.ts).
  */
 const CONNECTION_BYTES = 32 * 2 ** 10
 
-/** The fewest connections by default, where the store may take nearly all of the memory. */
+/** The minimum of the default, for a store that may take nearly all of the memory. */
 const MIN_CONNECTIONS = 100
 
-/** Files that the process opens beside its connections. */
+/** The number of files that the process opens in addition to its connections. */
 const OTHER_FILES = 100
 
-/** The most connections that the limit of open files leaves. Windows has no such limit. */
+/** The maximum number of connections under the limit of open files. Windows has no such limit. */
 function connectionsOfFiles(): number {
   const { userLimits } = process.report.getReport() as { userLimits?: { open_files: { soft: unknown } } }
   return Math.max(1, (Number(userLimits?.open_files.soft) || 2 ** 20) - OTHER_FILES)
 }
 const MAX_CONNECTIONS = connectionsOfFiles()
 
-/** How many connections the memory outside the store allows. */
+/** The number of connections for which there is memory outside the store. */
 function connectionsBeside(storeBytes: number): number {
   const fitting = Math.floor((memory() - storeBytes - PROCESS_BYTES) / CONNECTION_BYTES)
   return Math.min(Math.max(fitting, MIN_CONNECTIONS), MAX_CONNECTIONS)
 }
 
-/** A token as RFC 6750 section 2.1 has it, and several of them, separated by commas, spaces or lines. */
+/**
+ * A token of RFC 6750 section 2.1, and a list of tokens that are separated by commas or white
+ * space.
+ */
 const TOKEN = '[\\w.~+/-]+=*'
 const TOKENS = RegExp(`^[\\s,]*${TOKEN}(?:[\\s,]+${TOKEN})*[\\s,]*$`)
 const TOKENS_ALLOWED = 'tokens of letters, digits and -._~+/, separated by commas or white space'
@@ -52,10 +62,10 @@ const TOKENS_ALLOWED = 'tokens of letters, digits and -._~+/, separated by comma
 /** Settings that may hold a secret. */
 const SECRET = new Set(['AUTH_TOKENS', 'STORAGE_URL'])
 
-/** The longest object for Redis, in bytes: `proto-max-bulk-len` without the head. */
+/** The largest object for Redis, in bytes: `proto-max-bulk-len` without the head. */
 const MAX_REDIS_BYTES = 2 ** 29 - HEAD_BYTES
 
-/** Every setting, with its default and what is allowed. A variable that is set but empty counts as not set. */
+/** Every setting, with its default and its allowed values. An empty variable counts as not set. */
 export const configSchema = Type.Object({
   HOST: text(/^[^\s/]+$/, 'an IP address or a host name', { default: 'localhost' }),
   PORT: integer(0, 65_535, { default: 5000 }),
@@ -65,7 +75,7 @@ export const configSchema = Type.Object({
   STORAGE_URL: storageUrl,
   STORAGE_PASSWORD_FILE: Type.Optional(text(/^/, 'a path')),
   STORAGE_CA_FILE: Type.Optional(text(/^/, 'a path')),
-  // Braces would put all keys into one slot of a cluster.
+  // With braces all keys would be in one slot of a cluster.
   STORAGE_KEY_PREFIX: text(/^[!-z|~]{1,64}$/, '1 to 64 visible ASCII characters without { and }', {
     default: 'storage-api:',
   }),
@@ -91,7 +101,10 @@ function seconds(fallback: number): TInteger {
   return integer(1, 3600, { unit: 'seconds', default: fallback })
 }
 
-/** The settings as `process.env` names them, what they refer to, and the release that runs. */
+/**
+ * The settings under the names of their variables, with the content of the files that they name,
+ * and the version.
+ */
 export interface Config
   extends Omit<
     Static<typeof configSchema>,
@@ -103,13 +116,18 @@ export interface Config
     | 'STORAGE_PASSWORD_FILE'
     | 'STORAGE_CA_FILE'
   > {
-  /** What `STORAGE_URL` says, with the password of `STORAGE_PASSWORD_FILE` and the certificates of `STORAGE_CA_FILE`. */
+  /**
+   * `STORAGE_URL`, with the password of `STORAGE_PASSWORD_FILE` and the certificates of
+   * `STORAGE_CA_FILE`.
+   */
   STORAGE: Engine
-  /** The tokens of `AUTH_TOKENS` or `AUTH_TOKENS_FILE`; none where neither is set. */
+  /** The tokens of `AUTH_TOKENS` or `AUTH_TOKENS_FILE`. Empty if neither is set. */
   TOKENS: string[]
-  /** The most connections: `MAX_CONNECTIONS`, or what the memory outside the store allows. */
+  /**
+   * `MAX_CONNECTIONS`, or the number of connections for which there is memory outside the store.
+   */
   MAX_CONNECTIONS: number
-  /** The drill; none where there is no `FAULTS`. */
+  /** The faults of the drill. Empty if `FAULTS` is not set. */
   FAULTS: Fault[]
   /** The `version` of package.json. */
   VERSION: string
@@ -122,17 +140,17 @@ declare module 'fastify' {
 }
 
 /**
- * Reads the settings from environment variables. A fault that delays for as long as a request may stall is refused: it would never
- * be answered.
+ * Reads the settings from environment variables. A fault must delay a request for less time than a
+ * request may stall, because the request would never be answered.
  *
- * @throws {TypeError} naming each wrong variable, its value and what is allowed, on one line.
+ * @throws {TypeError} One line names each wrong variable, its value and the allowed values.
  */
 export function loadConfig(env: NodeJS.ProcessEnv): Config {
   const set = Object.entries(env).filter(([, value]) => value !== '')
   const result = parseParameters(configSchema, Object.fromEntries(set))
   if ('wrong' in result) {
     const messages = [...result.wrong].map(([name, message]) =>
-      // A token or a password does not belong in a log, a wrong one included.
+      // No token and no password may be in a log, not even a wrong one.
       SECRET.has(name) ? message : `${message}, not ${JSON.stringify(env[name])}`,
     )
     throw new TypeError(messages.join('; '))
@@ -168,13 +186,13 @@ function readStorage(url: string, passwordFile: string | undefined, caFile: stri
   const ca = caFile === undefined ? undefined : readFile('STORAGE_CA_FILE', caFile)
   if (storage.engine === 'memory') return storage
   if (storage.password !== undefined && password !== undefined)
-    throw new TypeError('STORAGE_PASSWORD_FILE must not be set beside a password in STORAGE_URL')
+    throw new TypeError('STORAGE_PASSWORD_FILE must not be set if STORAGE_URL has a password')
   if (ca !== undefined && !storage.isTls)
-    throw new TypeError('STORAGE_CA_FILE is for rediss and rediss+cluster')
+    throw new TypeError('STORAGE_CA_FILE must not be set without rediss or rediss+cluster in STORAGE_URL')
   return { ...storage, password: storage.password ?? password, ca }
 }
 
-/** What a setting's file says, which must be something. */
+/** The content of the file that a setting names. It must not be empty. */
 function readFile(name: string, file: string): string {
   try {
     const content = readFileSync(file, 'utf8')
@@ -185,7 +203,7 @@ function readFile(name: string, file: string): string {
 
 function readTokens(tokens: string | undefined, file: string | undefined): string[] {
   if (tokens !== undefined && file !== undefined)
-    throw new TypeError('AUTH_TOKENS and AUTH_TOKENS_FILE must not be set both')
+    throw new TypeError('AUTH_TOKENS and AUTH_TOKENS_FILE must not both be set')
   return (tokens ?? readTokensFile(file)).split(/[\s,]+/).filter((token) => token !== '')
 }
 
@@ -208,5 +226,5 @@ const plugin: FastifyPluginAsync<{ config: Config }> = async (app, { config }) =
   app.decorate('config', config)
 }
 
-/** Decorates the application with `config`, which {@link loadConfig} has read. */
+/** Decorates the application with `config`, the settings that {@link loadConfig} has read. */
 export default fp(plugin, { name: 'config' })

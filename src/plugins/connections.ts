@@ -5,10 +5,15 @@ import fp from 'fastify-plugin'
 import { OpenSockets } from '../http/open-sockets.ts'
 import { lingeringClose, startReading, stopReading } from '../http/socket-reading.ts'
 
-/** The status code of a request whose client closed the connection before the answer, as in nginx. */
+/**
+ * The status code of a request whose client closed the connection before the answer, as in nginx.
+ */
 const CLIENT_CLOSED_REQUEST = 499
 
-/** The maximum number of pipelined requests that wait, over all connections, at 3 kB each. One more closes its connection. */
+/**
+ * The maximum number of pipelined requests that wait, over all connections, at 3 kB each. One more
+ * closes its connection.
+ */
 export const MAX_WAITING = 10_000
 
 /** Called for a request that ends without `onResponse`, with the status code to count. */
@@ -21,7 +26,9 @@ interface Connection {
   current: FastifyReply | undefined
   /** The request that began last. It may have its answer while its body is still arriving. */
   last: IncomingMessage | undefined
-  /** What waits for the current request to end, in order: pipelined requests, and perhaps a refusal. */
+  /**
+   * What waits for the current request to end, in order: pipelined requests, and perhaps a refusal.
+   */
   waiting: { start: () => void; request: WaitingRequest | undefined }[]
   /** After an answer with `Connection: close`: nothing more is acted on (RFC 9112 section 9.6). */
   closing: boolean
@@ -77,7 +84,10 @@ function createConnections(sockets: OpenSockets) {
     connection.waiting = []
   }
 
-  /** Calls `start` when the earlier requests of this connection have ended: at once, if there are none. */
+  /**
+   * Calls `start` when the earlier requests of this connection have ended: at once, if there are
+   * none.
+   */
   function whenIdle(socket: Socket, start: () => void, request?: WaitingRequest): void {
     const connection = connections.get(socket)
     if (connection?.closing) return
@@ -87,7 +97,8 @@ function createConnections(sockets: OpenSockets) {
       sockets.cutAtLimit(socket, 'too many requests wait')
     } else {
       waiting++
-      // Requests that have been read already wait. No more are read, so that their number is bounded.
+      // Requests that have been read already wait. No more are read, so that their number is
+      // bounded.
       stopReading(socket)
       connection.waiting.push({ start, request })
     }
@@ -107,8 +118,8 @@ function createConnections(sockets: OpenSockets) {
     replies,
 
     /**
-     * To be called when the request that is being read will never be complete. If it still waits for its turn, it is dropped.
-     * If it has begun, the caller {@link abort}s it.
+     * To be called when the request that is being read will never be complete. If it still waits
+     * for its turn, it is dropped. If it has begun, the caller {@link abort}s it.
      *
      * @returns the request that was dropped.
      */
@@ -139,7 +150,8 @@ function createConnections(sockets: OpenSockets) {
       if (connection === undefined) return
       connection.current = undefined
       if (connection.waiting.length === 0) sockets.rest(socket)
-      // Other clients have their turn first. Otherwise a client that pipelines would keep the event loop to itself.
+      // Other clients have their turn first. Otherwise a client that pipelines would keep the event
+      // loop to itself.
       else setImmediate(() => startNext(socket, connection))
     },
 
@@ -152,7 +164,10 @@ function createConnections(sockets: OpenSockets) {
       return connection?.current === undefined && connection?.last?.complete === false
     },
 
-    /** Closes a connection after the client has had time to read the answer. Nothing more is acted on. */
+    /**
+     * Closes a connection after the client has had time to read the answer. Nothing more is acted
+     * on.
+     */
     close(socket: Socket): void {
       const connection = connections.get(socket) ?? open(socket)
       connection.closing = true
@@ -193,7 +208,8 @@ const plugin: FastifyPluginAsync = async (app) => {
     sockets.cut(socket, connections.current(socket) === undefined ? 'idle' : 'timeout')
   })
   app.addHook('onRequest', (request, reply, done) => {
-    // No route upgrades. The parser loses the body of such a request, and then reads on in the middle.
+    // No route upgrades. The parser loses the body of such a request, and then reads on in the
+    // middle.
     if (request.raw.headers.upgrade !== undefined) reply.raw.setHeader('connection', 'close')
     connections.enter(request.raw.socket, reply, done)
   })
@@ -204,8 +220,9 @@ const plugin: FastifyPluginAsync = async (app) => {
 }
 
 /**
- * Lets the requests of a connection begin one after the other, because Node.js serves pipelined requests side by side.
- * Reports requests whose client goes away, because Fastify does not. Closes connections that are too many or too slow.
- * Decorates the application with `sockets`, the open connections, and `connections`, the requests on them.
+ * Lets the requests of a connection begin one after the other, because Node.js serves pipelined
+ * requests side by side. Reports requests whose client goes away, because Fastify does not. Closes
+ * connections that are too many or too slow. Decorates the application with `sockets`, the open
+ * connections, and `connections`, the requests on them.
  */
 export default fp(plugin, { name: 'connections', dependencies: ['config', 'errors'] })

@@ -12,11 +12,14 @@ declare module 'fastify' {
     refusalLog: RefusalLog
   }
   interface FastifyRequest {
-    /** Why the answer is a 5xx, for the log. */
+    /** Why the response is a 5xx, for the log. */
     failure: string | undefined
   }
   interface FastifyReply {
-    /** Answers with an error that is no fault, without the detour that an exception takes through Fastify. */
+    /**
+     * Sends an error response. This is faster than an exception, which Fastify handles on a longer
+     * path.
+     */
     refuse: (error: HttpError) => void
   }
 }
@@ -55,7 +58,8 @@ const plugin: FastifyPluginAsync = async (app) => {
 }
 
 /**
- * Answers every error with `{"error": ...}`. Only an `HttpError` speaks to the client; the cause of any other
- * goes to the log. Decorates replies with `refuse`, and the application with `refusalLog`, which has the refusals that are 5xx.
+ * Answers every error with `{"error": ...}`. The client sees the message of an `HttpError`; the
+ * message of any other error is only logged. Decorates replies with `refuse`, and the application
+ * with `refusalLog`, which logs refusals with a 5xx.
  */
 export default fp(plugin, { name: 'errors' })

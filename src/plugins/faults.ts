@@ -4,29 +4,29 @@ import fp from 'fastify-plugin'
 
 /** A fault that is injected on purpose: `FAULTS`. */
 export interface Fault {
-  /** As it was given, `DELETE=500@0.3`. */
+  /** The setting's text, such as `DELETE=500@0.3`. */
   text: string
   /** A method of the storage routes, or `*` for all of them. */
   method: string
-  /** The status code in the place of a success, or undefined for a delay. */
+  /** The status code that replaces a success. Undefined for a delay. */
   statusCode: number | undefined
-  /** How long the request waits before anything else, in milliseconds. */
+  /** How long the request waits first, in milliseconds. */
   delayMs: number
-  /** The share of the method's requests that it strikes, from 0 to 1. */
+  /** The share of the method's requests that have the fault, from 0 to 1. */
   probability: number
 }
 
 const FAULT =
   '(GET|HEAD|PUT|DELETE|\\*)=(?:(50[0234]|507)|delay:([1-9]\\d{0,3}|[1-5]\\d{4}|60000)ms)@(0(?:\\.\\d{1,6})?|1)'
 
-/** What `FAULTS` may be. */
+/** The syntax of the setting `FAULTS`. */
 export const FAULTS = RegExp(`^${FAULT}(?:,${FAULT})*$`)
 
 /** The same in words. */
 export const FAULTS_ALLOWED =
   'METHOD=FAULT@PROBABILITY, or several separated by commas: GET, HEAD, PUT, DELETE or *; a status of 500, 502, 503, 504 or 507, or delay:1ms to delay:60000ms; 0 to 1'
 
-/** Reads what {@link FAULTS} matches. */
+/** Reads a text that matches {@link FAULTS}. */
 export function parseFaults(faults: string): Fault[] {
   return [...faults.matchAll(RegExp(FAULT, 'g'))].map(
     ([text, method = '', statusCode, delayMs = 0, probability]) => ({
@@ -50,7 +50,7 @@ class InjectedFaultError extends Error {
   }
 }
 
-/** What an answer keeps of its headers when a fault takes its place. */
+/** The headers that remain when a fault replaces the response. */
 const KEPT_HEADERS = new Set(['x-request-id', 'connection'])
 
 const plugin: FastifyPluginAsync = async (app) => {
@@ -68,7 +68,7 @@ const plugin: FastifyPluginAsync = async (app) => {
   if (faults.length === 0) return
   app.log.warn({ faults: faults.map(({ text }) => text) }, 'this is a drill: FAULTS makes requests fail')
 
-  /** The first fault of some that strikes a request. */
+  /** The first of some faults that strikes a request. */
   function striking(among: Fault[], method: string): Fault | undefined {
     const fault = among.find(
       (fault) => (fault.method === method || fault.method === '*') && Math.random() < fault.probability,
@@ -86,7 +86,7 @@ const plugin: FastifyPluginAsync = async (app) => {
 
   const failures = faults.filter(({ statusCode }) => statusCode !== undefined)
   app.addHook('onSend', (request, reply, payload, done) => {
-    // What fails anyway fails as it would.
+    // An error response stays as it is.
     const fault = reply.statusCode < 400 ? striking(failures, request.method) : undefined
     if (fault === undefined) return done(null, payload)
     for (const name of Object.keys(reply.getHeaders())) if (!KEPT_HEADERS.has(name)) reply.removeHeader(name)
@@ -95,8 +95,8 @@ const plugin: FastifyPluginAsync = async (app) => {
 }
 
 /**
- * Makes requests of its scope fail or wait on purpose, as `FAULTS` says: the drill. A failure takes the place of a
- * success when the request has been acted on, as in the service that answered 500 to every DELETE. Without `FAULTS`
- * no request passes through here.
+ * The drill: makes requests of its scope fail or wait on purpose, as `FAULTS` says. A failure
+ * replaces the response to a request that has succeeded, as in the former service, which answered
+ * 500 to every successful DELETE. Without `FAULTS` the plugin adds no hook.
  */
 export default fp(plugin, { name: 'faults', dependencies: ['config', 'metrics'] })

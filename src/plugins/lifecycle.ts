@@ -3,16 +3,19 @@ import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 
-/** The listening ends after so many turns of a millisecond in which no connection came, or after so many milliseconds. */
+/**
+ * Listening ends after this many turns of 1 ms in which no connection arrives, or after this many
+ * milliseconds.
+ */
 const QUIET_TURNS = 10
 const MAX_STOPPING_MS = 1000
 
-/** How often connections without a request are closed once the listening has ended, in milliseconds. */
+/** How often idle connections are closed after listening has ended, in milliseconds. */
 const IDLE_MS = 500
 
 /**
- * Stops listening when no connection waits in the kernel's queue: closing resets those, after their clients have
- * sent their requests.
+ * Stops listening when no connection waits in the kernel's queue. Closing the server resets these
+ * connections, although their clients may have sent a request.
  */
 async function stopListening(server: Server): Promise<void> {
   const deadline = performance.now() + MAX_STOPPING_MS
@@ -20,7 +23,8 @@ async function stopListening(server: Server): Promise<void> {
   server.on('connection', () => {
     accepted = true
   })
-  // Turns of the event loop, not time alone: a process that was not running has not seen who came.
+  // Turns of the event loop count, and not only time, because a paused process accepts no
+  // connection.
   for (let quietTurns = 0; quietTurns < QUIET_TURNS && performance.now() < deadline; quietTurns++) {
     await sleep(1)
     await setImmediate()
@@ -33,19 +37,22 @@ async function stopListening(server: Server): Promise<void> {
 declare module 'fastify' {
   interface FastifyInstance {
     lifecycle: {
-      /** Whether this process wants no more traffic. */
+      /** Whether the process is shutting down and wants no more traffic. */
       readonly draining: boolean
-      /** Begins to send clients away: not ready any more, and `Connection: close` on every answer. */
+      /**
+       * Starts to send clients away: `/readyz` is 503, and every response has `Connection: close`.
+       */
       drain(): void
     }
   }
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
-  // Node.js would take an answer that is still being read by its client for idle, and cut it.
+  // Node.js would treat a connection as idle while its client still reads a response, and close it.
   app.server.closeIdleConnections = () => {}
 
-  // Requests wait for the few milliseconds that it takes: each answer would bring its client back into the queue.
+  // New requests wait for these few milliseconds, because after each response its client could
+  // enter the queue again.
   let stopping: Promise<void> | undefined
   app.addHook('onRequest', (_request, _reply, done) => {
     if (stopping === undefined) done()
@@ -67,12 +74,15 @@ const plugin: FastifyPluginAsync = async (app) => {
       for (const reply of app.connections.replies()) {
         if (!reply.raw.headersSent) reply.raw.setHeader('connection', 'close')
       }
-      // Ahead of Fastify's own listener, and costs nothing until now.
+      // This listener runs before Fastify's, and costs nothing until now.
       app.server.prependListener('request', (_request, response) => response.setHeader('connection', 'close'))
     },
   }
   app.decorate('lifecycle', lifecycle)
 }
 
-/** Sends clients away when the process is to end, and stops listening without losing one. Decorates `lifecycle`. */
+/**
+ * Sends clients away at shutdown, and stops listening without losing a request. Decorates the
+ * application with `lifecycle`.
+ */
 export default fp(plugin, { name: 'lifecycle', dependencies: ['connections'] })

@@ -7,16 +7,16 @@ import { ASTERISK } from './protocol.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     /**
-     * Answers the methods that the routes of a path leave. To be called once, after the last route; otherwise the start
-     * fails. No scope may have a prefix.
+     * Adds routes for all other methods of each path. Call it once, after the last route. Otherwise
+     * the start fails. No scope may have a prefix.
      */
     answerOtherMethods: () => void
   }
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
-  // Fastify knows a few methods, and parses bodies by their media type. Here every method is known, and none
-  // has its body parsed: the one route that wants it reads the bytes itself.
+  // Fastify supports a few methods by default, and parses bodies by their media type. Here every
+  // method is supported, and no body is parsed: the only route with a body reads the bytes itself.
   const methods = METHODS.filter((method) => method !== 'CONNECT')
   for (const method of methods) app.addHttpMethod(method, { hasBody: false, overrideExisting: true })
 
@@ -60,7 +60,7 @@ const plugin: FastifyPluginAsync = async (app) => {
 }
 
 /**
- * 405 and OPTIONS: a path tells which methods it knows, and `*` which methods there are (RFC 9110 sections 15.5.6 and 9.3.7). All
- * else is 404.
+ * Answers 405 and OPTIONS with the methods of the path, and `OPTIONS *` with the methods of all
+ * paths (RFC 9110 sections 15.5.6 and 9.3.7). A path without a route is 404.
  */
 export default fp(plugin, { name: 'methods', dependencies: ['errors'] })

@@ -8,17 +8,23 @@ import { writePage } from '../metrics/exposition.ts'
 import { preferredFormat } from '../metrics/format.ts'
 import { logNotableAnswers } from '../metrics/notable-log.ts'
 
-/** Routes that probes and scrapes poll, or that people read: they would drown the traffic that the histogram is for. */
+/**
+ * Routes for probes, scrapes and people. Their requests would hide the traffic that the histogram
+ * is for.
+ */
 const UNMEASURED_PATH = /^\/(?:$|(?:metrics|livez|readyz|openapi\.json|docs)(?:\/|$))/
 
 /**
- * Default metrics that are left out. `promtool check metrics` must exit 0, and it rejects gauges whose names end in `_total`.
- * A dashboard that wants them can take the sum of `nodejs_active_resources`, which is here. The event loop has its own
- * metrics (event-loop-lag.ts).
+ * Default metrics that are left out. `promtool check metrics` must exit 0, and it rejects gauges
+ * whose names end in `_total`. A dashboard that wants them can take the sum of
+ * `nodejs_active_resources`, which is here. The event loop has its own metrics (event-loop-lag.ts).
  */
 const LEFT_OUT = /^nodejs_(?:active_\w+_total|eventloop_\w+)$/
 
-/** The longest interval of a timer: for the sampling behind metrics that are left out. */
+/**
+ * The longest interval of a timer, in milliseconds. Metrics that are left out are sampled at this
+ * interval.
+ */
 const NEVER_MS = 2 ** 31 - 1
 
 const page = { schema: { type: 'string' } }
@@ -38,16 +44,19 @@ const pageSchema: FastifySchema = {
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The application's own metrics: two applications in one process do not share them. */
+    /** The metrics of this application. Two applications in one process do not share them. */
     registry: client.Registry
   }
   interface FastifyRequest {
-    /** The label that this request counts under, from its beginning: a plugin may call it not found later. */
+    /**
+     * The `path` label of the request. It is read at the beginning, because a plugin may call
+     * `callNotFound` later.
+     */
     measuredPath: string | undefined
   }
 }
 
-/** The route's template, never the URL; undefined for what is not measured. */
+/** The route's template, never the URL. Undefined if the route is not measured. */
 function measuredPath(path = 'unmatched'): string | undefined {
   return UNMEASURED_PATH.test(path) ? undefined : path
 }
@@ -131,7 +140,7 @@ const plugin: FastifyPluginAsync = async (app) => {
       eventLoopUtilizationTimeout: NEVER_MS,
     },
     routeMetrics: { enabled: false },
-    // Its page has one format for all.
+    // The plugin's page has one format only.
     endpoint: null,
   })
   app.get('/metrics', { schema: pageSchema }, async (request, reply) => {
@@ -162,7 +171,7 @@ const plugin: FastifyPluginAsync = async (app) => {
 }
 
 /**
- * Serves `/metrics` from a registry of the application's own, decorated as `registry`, and measures every
- * request: answered (`onResponse`), or not (`connections`).
+ * Serves `/metrics`, and measures every request, whether it is answered (`onResponse`) or not
+ * (`connections`). Decorates the application with `registry`.
  */
 export default fp(plugin, { name: 'metrics', dependencies: ['config', 'connections', 'errors'] })

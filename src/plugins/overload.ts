@@ -4,37 +4,42 @@ import fp from 'fastify-plugin'
 import { overloaded } from '../http/errors.ts'
 
 export interface OverloadOptions {
-  /** How long requests may wait, however many of them come, in milliseconds: CoDel's TARGET. */
+  /** How long requests may wait without being refused, in milliseconds: CoDel's TARGET. */
   targetMs?: number
-  /** For how long every request has to wait longer before some are refused, in milliseconds: CoDel's INTERVAL. */
+  /**
+   * How long every request must have waited longer than the target before requests are refused, in
+   * milliseconds: CoDel's INTERVAL.
+   */
   intervalMs?: number
   /**
-   * The longest time between two requests that counts as work, in milliseconds. By default 100: the kernel stops a process
-   * that has used its quota until the next period of 100 ms begins (cgroups, `cpu.max`).
+   * The longest time between two requests that counts as work, in milliseconds. By default 100: the
+   * kernel stops a process that has used its quota until the next period of 100 ms begins (cgroups,
+   * `cpu.max`).
    */
   maxWorkMs?: number
   /**
-   * How much of V8's heap may be in use, in bytes. The default is 90 % of its limit: above it V8 spends its time on
-   * garbage collection, and then aborts. The store stays below a quarter.
+   * How much of V8's heap may be in use, in bytes. The default is 90 % of its limit: above it V8
+   * spends its time on garbage collection, and then aborts. The store stays below a quarter.
    */
   maxHeapUsedBytes?: number
-  /** How often the heap is looked at, in milliseconds. */
+  /** How often the heap is measured, in milliseconds. */
   sampleIntervalMs?: number
   /** A clock, in milliseconds. */
   now?: () => number
 }
 
 /**
- * Tells a standing queue from a burst, as CoDel does (RFC 8289 section 5). It refuses requests only after each request has
- * waited longer than the target for a whole interval.
+ * Tells a standing queue from a burst, as CoDel does (RFC 8289 section 5). It refuses requests only
+ * after each request has waited longer than the target for a whole interval.
  *
- * The queue is in the kernel, so the time that a request has waited is taken from the turns of the event loop. A turn begins
- * every request that has arrived, in the order of arrival. The last one has waited for the others, and the first one has
- * waited for the turn before. So the shortest wait is about the length of the turn, and a turn that is shorter than the
- * target ends the interval.
+ * The queue is in the kernel, so the time that a request has waited is taken from the turns of the
+ * event loop. A turn begins every request that has arrived, in the order of arrival. The last one
+ * has waited for the others, and the first one has waited for the turn before. So the shortest wait
+ * is about the length of the turn, and a turn that is shorter than the target ends the interval.
  *
- * A pause of the process is not work: of the time between two requests no more than `maxWorkMs` counts. So a pause makes no
- * turn long, whether the process was stopped, used up its quota, or collected garbage.
+ * A pause of the process is not work: of the time between two requests no more than `maxWorkMs`
+ * counts. So a pause makes no turn long, whether the process was stopped, used up its quota, or
+ * collected garbage.
  */
 class StandingQueue {
   readonly #targetMs: number
@@ -42,10 +47,10 @@ class StandingQueue {
   readonly #maxWorkMs: number
   readonly #now: () => number
   #lookedAt = 0
-  /** The time that counts, in milliseconds. */
+  /** The sum of the time that counts as work, in milliseconds. */
   #workedMs = 0
   #turnBegan: number | undefined
-  /** Since when every request has waited longer than the target. */
+  /** The time since which every request has waited longer than the target. */
   #aboveSince: number | undefined
 
   constructor(targetMs: number, intervalMs: number, maxWorkMs: number, now: () => number) {
@@ -55,7 +60,7 @@ class StandingQueue {
     this.#now = now
   }
 
-  /** Takes note of a request that begins, and says whether to refuse it. */
+  /** To be called when a request begins. Returns whether to refuse it. */
   enter(): boolean {
     const workedMs = this.#work()
     if (this.#turnBegan === undefined) {
@@ -78,7 +83,7 @@ class StandingQueue {
     const isLong = this.#work() - (this.#turnBegan as number) > this.#targetMs
     this.#turnBegan = undefined
     if (!isLong) this.#aboveSince = undefined
-    // Where the next turn begins no request, none waits.
+    // If the next turn begins no request, no request waits.
     else setImmediate(() => this.#endIntervalIfIdle())
   }
 
@@ -118,5 +123,8 @@ const plugin: FastifyPluginAsync<OverloadOptions> = async (app, options) => {
   })
 }
 
-/** Answers 503 with `Retry-After` to the routes of its scope while requests come faster than the process can serve them. */
+/**
+ * Answers 503 with `Retry-After` to the routes of its scope while requests come faster than the
+ * process can serve them.
+ */
 export default fp(plugin, { name: 'overload', dependencies: ['errors'] })

@@ -6,10 +6,13 @@ import { MAX_HEADERS, type Reason } from './rejections.ts'
 /** A host and perhaps a port, or nothing (RFC 9110 section 7.2, RFC 3986 section 3.2). */
 const HOST = /^(?:\[[\w.:~!$&'()*+,;=-]+\]|[\w.~!$&'()*+,;=%-]*)(?::\d*)?$/
 
-/** The target `*` (RFC 9112 section 3.2.4) to the router, which takes it for `/`. No client can send a target with a space. */
+/**
+ * Replaces the target `*` (RFC 9112 section 3.2.4), which the router would treat as `/`. No client
+ * can send a target with a space.
+ */
 export const ASTERISK = '/ *'
 
-/** What this server takes for HTTP; Node.js's parser knows RTSP's methods besides. */
+/** The methods of HTTP. Node.js's parser also accepts the methods of RTSP. */
 const HTTP_METHODS = new Set<string | undefined>(METHODS)
 
 function countHosts(rawHeaders: string[]): number {
@@ -21,7 +24,7 @@ function countHosts(rawHeaders: string[]): number {
   return hosts
 }
 
-/** Why a request is refused that the parser lets pass and RFC 9112 does not. */
+/** Why RFC 9112 requires or allows a server to refuse a request that Node.js's parser accepts. */
 function reasonToReject(request: IncomingMessage): Reason | undefined {
   const { method, httpVersion, headers, rawHeaders } = request
   if (!HTTP_METHODS.has(method)) return 'method'
@@ -38,8 +41,8 @@ function reasonToReject(request: IncomingMessage): Reason | undefined {
 }
 
 /**
- * What the client expects, in lower case: a list, which may be empty (RFC 9110 sections 10.1.1 and 5.6.1.2). HTTP/1.0 knows no
- * expectations: they are ignored.
+ * The list in `Expect`, in lower case. It may be empty (RFC 9110 sections 10.1.1 and 5.6.1.2).
+ * HTTP/1.0 has no expectations, so they are ignored there.
  */
 function expectations({ httpVersion, headers: { expect } }: IncomingMessage): string[] {
   if (!expect || httpVersion !== '1.1') return []
@@ -51,21 +54,23 @@ const isExpecting = (request: IncomingMessage) => expectations(request).length >
 
 declare module 'fastify' {
   interface FastifyReply {
-    /** Asks for the request's body, if the client waits to be asked: `100 Continue`. */
+    /** Sends `100 Continue` if the client waits for it before it sends the request body. */
     askForBody: () => void
   }
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
-  // Beyond a number Node.js would drop headers without a word, a second Host among them.
+  // By default Node.js drops the headers above a number silently, even a second Host.
   app.server.maxHeadersCount = 0
 
-  // Without listeners Node.js would answer by itself, 100 before it is known whether the body is wanted, and 417.
+  // Without listeners Node.js would answer 417 by itself, and 100 before the route decides whether
+  // to read the body.
   const asAnyOther: RequestListener = (request, response) =>
     void app.server.emit('request', request, response)
   app.server.on('checkContinue', asAnyOther).on('checkExpectation', asAnyOther)
 
-  // Ahead of Fastify: its router answers a method that it does not know past every hook, and logs all routes.
+  // This runs before Fastify. For an unknown method Fastify's router would answer without any hook,
+  // and log all routes.
   const [serve] = app.server.listeners('request') as [RequestListener]
   app.server.off('request', serve).on('request', (request, response) => {
     const reason = reasonToReject(request)
@@ -74,7 +79,7 @@ const plugin: FastifyPluginAsync = async (app) => {
     serve(request, response)
   })
 
-  // Whether the client sends the body that it was not asked for, nobody can tell.
+  // Without `100 Continue` the server cannot know whether the client sends the body.
   app.addHook('onRequest', ({ raw }, reply, done) => {
     if (isExpecting(raw)) reply.raw.setHeader('connection', 'close')
     done()
@@ -88,7 +93,7 @@ const plugin: FastifyPluginAsync = async (app) => {
 }
 
 /**
- * Refuses what RFC 9112 has a server refuse although Node.js's parser lets it pass, and answers
- * `Expect: 100-continue` when it is known that the body is wanted. Decorates replies with `askForBody`.
+ * Refuses requests that Node.js's parser accepts although they violate RFC 9112. Answers `Expect:
+ * 100-continue` when the route is ready to read the body. Decorates replies with `askForBody`.
  */
 export default fp(plugin, { name: 'protocol', dependencies: ['lifecycle', 'rejections'] })

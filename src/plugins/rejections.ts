@@ -4,13 +4,15 @@ import { Counter } from '@prometheus-io/client'
 import type { FastifyError, FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
-/** The most that a request line and its headers may take, in bytes. */
+/** The maximum size of the request line and the headers, in bytes. */
 export const MAX_HEADER_BYTES = 16 * 1024
 
-/** The most header lines of a request. */
+/** The maximum number of header lines of a request. */
 export const MAX_HEADERS = 100
 
-/** What is refused whatever its path, by the label that it counts as, and the answer to it. */
+/**
+ * The reasons to reject a request on every path, and the responses. The key is the label `reason`.
+ */
 export const REJECTIONS = {
   bad_url: { statusCode: 400, error: 'path must be percent-encoded utf-8' },
   malformed: { statusCode: 400, error: 'malformed request' },
@@ -28,7 +30,8 @@ export const REJECTIONS = {
   timeout: { statusCode: 408, error: 'request not received in time' },
   connect: { statusCode: 501, error: 'connect is not supported' },
 }
-/** The client has reset its connection, or ended it within a request. */
+
+/** The client has reset its connection, or ended it before the end of a request. */
 const CLIENT_GONE_CODES = new Set<string | undefined>(['ECONNRESET', 'HPE_INVALID_EOF_STATE'])
 
 export type Reason = keyof typeof REJECTIONS
@@ -36,13 +39,16 @@ export type Reason = keyof typeof REJECTIONS
 declare module 'fastify' {
   interface FastifyInstance {
     /**
-     * Refuses a request that no route sees, when those before it on its connection have their answers. The refusal is
-     * counted and logged, and the connection is closed.
+     * Refuses a request that no route sees, after the earlier requests on its connection have been
+     * answered. Counts and logs the refusal, and closes the connection.
      *
-     * @param request the method decides whether the answer has a body; an incomplete request may still turn out malformed.
+     * @param request Its method decides whether the response has a body. An incomplete request may
+     * become malformed later.
      */
     refuse: (socket: Socket, reason: Reason, request?: Pick<IncomingMessage, 'method' | 'complete'>) => void
-    /** Refuses the rest of a request that a route has begun to answer. It is counted as that route's. */
+    /**
+     * Refuses the rest of a request that a route is handling. It counts as a request of that route.
+     */
     refuseRest: (reply: FastifyReply, reason: Reason) => void
   }
 }
@@ -57,9 +63,11 @@ export function answerBadUrl(
   server.refuse(raw.socket, 'bad_url', raw)
 }
 
-/** Fastify's `clientErrorHandler`: the parser refused what it read, or it did not arrive in time. */
+/**
+ * Fastify's `clientErrorHandler`: the parser refused what it read, or it did not arrive in time.
+ */
 export function answerClientError(this: FastifyInstance, error: ClientError, socket: Socket): void {
-  // Nobody is there, or is still to be answered.
+  // The client is gone, or has its answer.
   if (CLIENT_GONE_CODES.has(error.code) || !socket.writable) return void socket.destroy()
   // A connection opened in advance that was never used.
   if (socket.bytesRead === 0) return void this.sockets.cut(socket, 'idle')
@@ -78,13 +86,16 @@ export function answerClientError(this: FastifyInstance, error: ClientError, soc
   }
 }
 
-/** What the parser tells of a request that it refuses: the last packet, and how far it came in it. */
+/**
+ * An error of the parser, with the last packet and the number of bytes that it has parsed of this
+ * packet.
+ */
 interface ClientError extends NodeJS.ErrnoException {
   rawPacket?: unknown
   bytesParsed?: number
 }
 
-/** The method of a request whose head is refused, if its head begins in the last packet. */
+/** The method of a request whose head the parser refuses, if the head begins in the last packet. */
 function methodOf({ rawPacket, bytesParsed }: ClientError): string | undefined {
   if (!Buffer.isBuffer(rawPacket)) return undefined
   const begun = rawPacket.subarray(0, bytesParsed).lastIndexOf('\r\n\r\n') + 1
@@ -134,12 +145,15 @@ const plugin: FastifyPluginAsync = async (app) => {
     answer(raw.socket, reason, raw.method)
   })
 
-  // Without a listener Node.js drops the connection, and nobody counts it.
+  // Without a listener Node.js would close the connection, and nothing would count it.
   app.server.on('connect', (_request: IncomingMessage, socket: Socket) => {
     socket.on('error', () => socket.destroy())
     app.refuse(socket, 'connect')
   })
 }
 
-/** Answers what never reaches a route, counts it (`http_requests_rejected_total`), and logs who sends it. */
+/**
+ * Answers requests that reach no route, counts them (`http_requests_rejected_total`), and logs
+ * their senders.
+ */
 export default fp(plugin, { name: 'rejections', dependencies: ['connections', 'errors', 'metrics'] })

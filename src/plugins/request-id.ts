@@ -3,15 +3,15 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 
-/** What a client may call its request: nothing that needs quoting in a log, and not long. */
+/** A valid `X-Request-Id`: short, and without characters that need quotes in a log. */
 const REQUEST_ID = /^[\w.~-]{1,128}$/
 
-/** Tells this process' ids from those of any other, in 72 random bits. */
+/** 72 random bits, which make the ids of this process different from those of any other. */
 const PROCESS_ID = randomBytes(9).toString('base64url')
 
 let lastNumber = 0
 
-/** Fastify's `genReqId`: the client's `X-Request-Id` if it is well formed, or else a new one. */
+/** Fastify's `genReqId`: the client's `X-Request-Id` if it is valid, otherwise a new id. */
 export function requestId({ headers }: IncomingMessage): string {
   const given = headers['x-request-id']
   return typeof given === 'string' && REQUEST_ID.test(given) ? given : `${PROCESS_ID}-${++lastNumber}`
@@ -24,5 +24,5 @@ const plugin: FastifyPluginAsync = async (app) => {
   })
 }
 
-/** Returns each request's id as `X-Request-Id`: the `reqId` of its lines in the log. */
+/** Sends each request's id as `X-Request-Id`. It is the `reqId` of the request's log lines. */
 export default fp(plugin, { name: 'request-id' })

@@ -5,7 +5,7 @@ import { CountedStore } from '../store/counted.ts'
 import { MemoryStore } from '../store/memory/memory.ts'
 import type { Store, StoreStats } from '../store/store.ts'
 
-/** Upper bounds in seconds: an engine nearby, the latency objective, and what has gone wrong. */
+/** Upper bounds in seconds: a nearby engine, the latency objective, and two for trouble. */
 const ENGINE_BUCKETS_SECONDS = [0.001, 0.01, 0.1, 1]
 
 declare module 'fastify' {
@@ -14,7 +14,10 @@ declare module 'fastify' {
   }
 }
 
-/** Opens the engine that `STORAGE_URL` names. One over a network is loaded only where it is asked for. */
+/**
+ * Opens the engine of `STORAGE_URL`. The code of an engine over a network is loaded only if it is
+ * used.
+ */
 async function openStore({ config, log, registry }: FastifyInstance): Promise<Store> {
   const { STORAGE: storage, STORAGE_KEY_PREFIX: keyPrefix } = config
   const { MAX_STORE_BYTES: limitBytes, MAX_OBJECT_BYTES: maxObjectBytes } = config
@@ -78,7 +81,10 @@ const plugin: FastifyPluginAsync = async (app) => {
   })
 
   let asked: Promise<StoreStats | undefined> | undefined
-  /** Asks once for all gauges of a scrape. An engine that does not answer has no figures, and a scrape has the rest. */
+  /**
+   * Asks the store once for all gauges of a scrape. If the engine does not answer, the scrape has
+   * no such gauges.
+   */
   function askStats(): Promise<StoreStats | undefined> {
     asked ??= Promise.resolve()
       .then(() => store.stats())
@@ -107,5 +113,8 @@ const plugin: FastifyPluginAsync = async (app) => {
   }
 }
 
-/** Decorates the application with `store`, the engine that `STORAGE_URL` names, and closes it at the end. */
+/**
+ * Decorates the application with `store`, the engine of `STORAGE_URL`, and closes it with the
+ * application.
+ */
 export default fp(plugin, { name: 'store', dependencies: ['config', 'metrics'] })

@@ -4,25 +4,35 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { UNREAD } from '../http/one-write-response.ts'
 
-/** The most bytes of answers that wait for slow clients, over all connections. The largest is a page of a listing, 1 MB. */
+/**
+ * The limit of response bytes that wait for slow clients, over all connections. The largest
+ * response is a page of a listing, 1 MB.
+ */
 export const MAX_UNREAD_BYTES = 32 * 2 ** 20
 
-/** The memory of an answer that is read from a file: the bytes read ahead, and the bytes that wait in the connection. */
+/**
+ * The memory of a response from a file, in bytes: the bytes read ahead, and the bytes that wait in
+ * the connection.
+ */
 const STREAM_BYTES = 128 * 2 ** 10
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The route sends what the store keeps, and tells the store itself while a client reads it: the limit leaves it out. */
+    /**
+     * The route sends bytes of the store, and reports to the store while a client reads them. They
+     * do not count here.
+     */
     sendsStored?: boolean
   }
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
   const { connections, sockets } = app
-  // However short the answers are, half of the connections do not wait for clients that do not read.
+  // Even if all responses are short, at most half of the connections may wait for clients that do
+  // not read.
   const leastBytes = Math.min(MAX_UNREAD_BYTES, (2 * MAX_UNREAD_BYTES) / app.config.MAX_CONNECTIONS)
   const timeoutMs = app.config.RESPONSE_TIMEOUT_SECONDS * 1000
-  /** How many bytes of each answer wait, the one that has waited longest first. */
+  /** The number of unread bytes of each connection. The one that has waited longest comes first. */
   const unread = new Map<Socket, number>()
   let unreadBytes = 0
 
@@ -55,7 +65,7 @@ const plugin: FastifyPluginAsync = async (app) => {
 }
 
 /**
- * Bounds what clients do not read of answers, of every route: the bytes over all connections, and the time. Where there are too
- * many bytes, the answer that has waited longest gives way, with its connection.
+ * Limits unread responses of every route: the bytes over all connections, and the time. If there
+ * are too many bytes, the connection that has waited longest is closed.
  */
 export default fp(plugin, { name: 'unread', dependencies: ['config', 'connections'] })

@@ -18,7 +18,7 @@ import { receive } from '../http/upload.ts'
 import { type MaybePromise, NO_RANGE, type ObjectDescription } from '../store/store.ts'
 import { deleteSchema, getSchema, headSchema, listSchema, MAX_ID_BYTES, putSchema } from './buckets.schema.ts'
 
-/** Whatever was stored, no browser runs it, guesses at its type, or keeps it without asking. */
+/** With these headers no browser runs the object or guesses its type. */
 const GET_HEADERS = {
   'content-type': 'application/octet-stream',
   'accept-ranges': 'bytes',
@@ -26,24 +26,29 @@ const GET_HEADERS = {
   'content-security-policy': "default-src 'none'; sandbox",
 }
 
-/** What a 304 repeats (RFC 9110 section 15.4.5). */
+/** The headers that a 304 has too (RFC 9110 section 15.4.5). */
 function validators({ etag, expires }: ObjectDescription): Record<string, string> {
   const headers = { 'cache-control': 'no-cache', etag }
   return expires === undefined ? headers : { ...headers, expiration: `${expires}` }
 }
 
-/** Answers a GET or a HEAD whose precondition has failed: 412, or 304 if the object is not modified. */
+/**
+ * Answers a GET or a HEAD whose precondition has failed: 412, or 304 if the object is not modified.
+ */
 function sendFailed(failed: keyof Preconditions, object: ObjectDescription, reply: FastifyReply): void {
   if (failed === 'ifMatch') reply.refuse(preconditionFailed)
   else reply.headers(validators(object)).code(304).send()
 }
 
-/** What `Range` asks for, unless `If-Range` names another object (RFC 9110 section 13.1.5). */
+/**
+ * The range that the request asks for. `Range` is ignored if `If-Range` has another entity tag (RFC
+ * 9110 section 13.1.5).
+ */
 function rangeOf({ etag, size }: ObjectDescription, headers: IncomingHttpHeaders) {
   return (headers['if-range'] ?? etag) === etag ? readRange(headers.range, size) : undefined
 }
 
-/** The bytes that the answer to a GET has. A 304, a 412 and a 416 have none. */
+/** The bytes in the response to a GET. A 304, a 412 and a 416 have no bytes. */
 function selectBytes(
   object: ObjectDescription,
   headers: IncomingHttpHeaders,
@@ -54,10 +59,10 @@ function selectBytes(
   return range === 'unsatisfiable' ? NO_RANGE : (range ?? { first: 0, last: object.size - 1 })
 }
 
-/** The hook that refuses an id that is none: 400 or 414. */
+/** The hook that refuses an invalid id: 400 or 414. */
 function checkId({ params, raw }: FastifyRequest, reply: FastifyReply, done: () => void): void {
   const { id } = params as ObjectRoute['Params']
-  // At a `#` the router stops: the id would not be what was meant.
+  // The router ends the id at a `#`, which the client did not mean.
   if (id === '' || id === '.' || id === '..' || hasControlCharacter(id) || raw.url?.includes('#'))
     reply.refuse(invalidId)
   else if (id.length > MAX_ID_BYTES || Buffer.byteLength(id) > MAX_ID_BYTES)
@@ -67,14 +72,14 @@ function checkId({ params, raw }: FastifyRequest, reply: FastifyReply, done: () 
 
 const hasControlCharacter = (text: string) => /\p{Cc}/u.test(text)
 
-/** Calls `next` with the value, without a promise where there is none. */
+/** Calls `next` with the value: at once if it is not a promise. */
 function settle<T, R>(value: MaybePromise<T>, next: (value: T) => R): MaybePromise<R> {
   return value instanceof Promise ? value.then(next) : next(value)
 }
 
 const encodeCursor = (next: string) => Buffer.from(next).toString('base64url')
 
-/** @throws {HttpError} 400 for what {@link encodeCursor} does not make. */
+/** @throws {HttpError} 400 if {@link encodeCursor} cannot have made the cursor. */
 function decodeCursor(cursor: string): string {
   const next = Buffer.from(cursor, 'base64url').toString()
   if (encodeCursor(next) !== cursor) throw invalidCursor
@@ -118,7 +123,7 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
         .header('etag', etag)
         .code(outcome === 'created' ? 201 : 204)
         .send()
-    // The reply is not returned: an async function would wait for it, because it has a `then`.
+    // The reply is not returned. It has a `then`, so an async function would wait for it.
   })
 
   app.head('/api/buckets/:id', { schema: headSchema, onRequest: checkId }, (request, reply) => {
@@ -152,7 +157,8 @@ const objects: FastifyPluginAsyncTypebox = async (app) => {
         if (range !== undefined)
           reply.code(206).header('content-range', `bytes ${range.first}-${range.last}/${object.size}`)
         reply.send(object.bytes)
-        // Nothing is kept on the reply for this: V8 would promote it with all that it leads to, half as much again for a GET.
+        // No closure is kept on Fastify's reply. V8 would promote the reply with all that it refers
+        // to, and a GET would cost half as much again.
         if (request.raw.socket.writableLength > 0) reply.raw.once('close', store.reading(object))
       })
     },

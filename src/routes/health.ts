@@ -20,8 +20,8 @@ const readyzSchema = {
 }
 
 /**
- * Liveness asks nobody: the event loop runs. Readiness: this process wants traffic, and when its engine was last looked at,
- * half a second ago at most, it could be used.
+ * Liveness depends on nothing but the event loop. Readiness means that the process wants traffic,
+ * and that its engine could be used at the last check, at most half a second ago.
  */
 const health: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/livez', { schema: livezSchema }, () => ({ status: 'ok' as const }))

@@ -14,8 +14,8 @@ import type {
 } from './store.ts'
 
 /**
- * How often each operation ended in each of the ways that it can end. `error`: the engine failed. A listing is a
- * `miss` where it finds nothing.
+ * The number of operations by outcome. `error`: the engine failed. A listing that finds no object
+ * is a `miss`.
  */
 export interface OperationCounts {
   get: Record<'hit' | 'miss' | 'error', number>
@@ -24,7 +24,7 @@ export interface OperationCounts {
   list: Record<'hit' | 'miss' | 'error', number>
 }
 
-/** A store that counts the outcomes of another one's operations. */
+/** A store that passes operations on to another store, and counts their outcomes. */
 export class CountedStore implements Store {
   readonly counts: OperationCounts = {
     get: { hit: 0, miss: 0, error: 0 },
@@ -50,12 +50,12 @@ export class CountedStore implements Store {
     return count(this.counts.get, () => this.#store.get(id, select), found)
   }
 
-  /** A get that wants less. */
+  /** Counts as a get. */
   describe(id: string): MaybePromise<ObjectDescription | undefined> {
     return count(this.counts.get, () => this.#store.describe(id), found)
   }
 
-  /** A put whose preconditions fail is one that ended early. */
+  /** If the preconditions fail, it counts as a put, because no put follows. */
   check(id: string, preconditions: Preconditions): MaybePromise<boolean> {
     const outcome = (holds: boolean) => (holds ? undefined : 'precondition_failed')
     return count(this.counts.put, () => this.#store.check(id, preconditions), outcome)
@@ -69,7 +69,7 @@ export class CountedStore implements Store {
     return count(this.counts.delete, () => this.#store.delete(id, preconditions), same)
   }
 
-  /** A cursor that is none is the client's error, and no outcome. */
+  /** An invalid cursor is an error of the client and does not count. */
   list(options: ListOptions): MaybePromise<Page | undefined> {
     const outcome = (page: Page | undefined) => page && (page.objects.length === 0 ? 'miss' : 'hit')
     return count(this.counts.list, () => this.#store.list(options), outcome)
@@ -79,7 +79,7 @@ export class CountedStore implements Store {
     return this.#store.reading(object)
   }
 
-  /** An upload that finds no room is a put that ended early. */
+  /** If there is no room, it counts as a put, because no put follows. */
   reserve(bytes: number): boolean {
     const reserved = this.#store.reserve(bytes)
     if (!reserved) this.counts.put.full++

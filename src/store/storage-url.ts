@@ -1,24 +1,24 @@
 import { text } from '../http/parameters.ts'
 
-/** Where a server listens. */
+/** The address of a server. */
 export interface Address {
   host: string
   port: number
 }
 
-/** What `STORAGE_URL` says of an engine over a network. */
+/** An engine over a network, from `STORAGE_URL`. */
 export interface RemoteEngine {
-  /** The scheme, which tells nothing but the engine. */
+  /** The scheme of the URL. */
   engine: 'redis' | 'rediss' | 'redis+cluster' | 'rediss+cluster'
   isCluster: boolean
   isTls: boolean
-  /** One server, or some of a cluster's, which know the others. */
+  /** One server, or some servers of a cluster. They know the others. */
   addresses: Address[]
   username: string | undefined
   password: string | undefined
-  /** The number of the database; a cluster has no other than 0. */
+  /** The number of the database. It is 0 in a cluster. */
   database: number
-  /** The certificates to trust instead of the well-known ones, in PEM. */
+  /** The certificates to trust instead of those of Node.js, in PEM. */
   ca: string | undefined
 }
 
@@ -32,7 +32,7 @@ const URL_PATTERN = RegExp(
   `^(?:memory:|rediss?://${USER}${HOST}(?:/\\d{0,3})?|rediss?\\+cluster://${USER}${HOST}(?:,${HOST})*/?)$`,
 )
 
-/** The setting, as text. What was wrong is never shown: it may hold a password. */
+/** The setting, as text. A wrong value is never shown, because it may have a password. */
 export const storageUrl = text(
   URL_PATTERN,
   'memory:, redis://[user[:password]@]host[:port][/database] or redis+cluster://[user[:password]@]host[:port],..., with rediss for TLS',
@@ -42,7 +42,7 @@ export const storageUrl = text(
 /**
  * Reads what {@link storageUrl} allows.
  *
- * @returns undefined where an escape or a port is none.
+ * @returns undefined if a percent-encoding or a port is invalid.
  */
 export function parseStorageUrl(url: string): Engine | undefined {
   if (url === 'memory:') return { engine: 'memory' }

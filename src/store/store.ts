@@ -1,132 +1,147 @@
 import type { Preconditions } from '../http/preconditions.ts'
 import type { ByteRange } from '../http/range.ts'
 
-/** A value that is there at once where the engine is in this process, and a promise where it is not. */
+/** A value if the engine is in this process, and a promise if it is not. */
 export type MaybePromise<T> = T | Promise<T>
 
-/** What a put is to keep. */
+/** The object of a put. */
 export interface NewObject {
   readonly bytes: Buffer
   /** The strong entity tag, in its quotes. */
   readonly etag: string
-  /** The end of the object's life in Unix seconds, or undefined for none. At that second it is gone. */
+  /** When the object expires, in Unix seconds. Undefined if it does not expire. */
   readonly expires: number | undefined
 }
 
-/** What there is to know of an object beside its bytes. */
+/** An object without its bytes. */
 export interface ObjectDescription extends Omit<NewObject, 'bytes'> {
   /** In bytes. */
   readonly size: number
-  /** When it was put, in Unix seconds. */
+  /** When the object was put, in Unix seconds. */
   readonly modified: number
 }
 
-/** What is kept under an id. */
+/** An object that is stored. */
 export interface StoredObject extends ObjectDescription {
-  /** All of the object's bytes, or the selected ones. Readers must not change them. */
+  /** All bytes of the object, or the selected bytes. Readers must not change them. */
   readonly bytes: Buffer
 }
 
-/** The range without any byte. */
+/** The empty range. */
 export const NO_RANGE: ByteRange = { first: 0, last: -1 }
 
-/** Says which bytes of an object are wanted. */
+/** Selects the bytes that a reader needs. */
 export type Select = (object: ObjectDescription) => ByteRange
 
-/** What a listing says of an object. */
+/** An object in a listing. */
 export interface ListedObject extends Omit<ObjectDescription, 'expires'> {
   readonly id: string
   readonly expires?: number
 }
 
-/** A description as a listing has it. */
+/** The entry of a listing for an object. */
 export function listed(id: string, { size, etag, modified, expires }: ObjectDescription): ListedObject {
   return expires === undefined ? { id, size, etag, modified } : { id, size, etag, modified, expires }
 }
 
 export interface ListOptions {
   prefix: string
-  /** The most objects of a page; there may be fewer although more follow. */
+  /** The maximum number of objects on a page. A page may have fewer, even if more follow. */
   limit: number
-  /** The `next` of an earlier page, or undefined for the first one. */
+  /** The `next` of the previous page. Undefined for the first page. */
   after: string | undefined
 }
 
-/** Objects of one page, in the engine's order. */
+/** The objects of one page, in the engine's order. */
 export interface Page {
   readonly objects: ListedObject[]
-  /** Where the next page goes on, in the engine's own terms; undefined at the end. */
+  /** Where the next page begins. Only the engine understands it. Undefined on the last page. */
   readonly next: string | undefined
 }
 
-/** How a write ended. But for `created` and `replaced` nothing has changed. `full`: there is no room. */
+/**
+ * How a put ended. `full`: there is no room. Only `created` and `replaced` have changed anything.
+ */
 export type PutOutcome = 'created' | 'replaced' | 'full' | 'precondition_failed'
 
 export type DeleteOutcome = 'deleted' | 'miss' | 'precondition_failed'
 
 /**
- * What a store holds, in objects and in bytes of memory. In this process `bytes` counts all that {@link Store.reserve}
- * handed out; over a network it is what the servers use.
+ * The content of a store, in objects and in bytes of memory. For an engine in this process `bytes`
+ * is the memory that counts against the limit. For an engine over a network it is the memory that
+ * the servers use.
  */
 export interface StoreStats {
   objects: number
   bytes: number
-  /** Undefined where there is none. */
+  /** Undefined if there is no limit. */
   bytesLimit: number | undefined
 }
 
 /**
- * Objects under ids. Every operation is atomic, its preconditions included. Outcomes are values; a rejection or an
- * exception means that the engine failed.
+ * Objects under ids. Every operation is atomic, and so are its preconditions. Outcomes are values.
+ * A rejection or an exception means that the engine failed.
  */
 export interface Store {
   /** The engine's name, as in `STORAGE_URL`. */
   readonly engine: string
 
-  /** Why the engine cannot be used at the moment, in words that are fit for clients; undefined while it can. */
+  /**
+   * Why the engine cannot be used at the moment, in words that clients may see. Undefined while it
+   * can be used.
+   */
   readonly trouble: string | undefined
 
-  /** Returns an object with the bytes that `select` wants, or with all of them. Over a network no others are fetched. */
+  /**
+   * Returns an object with the bytes that `select` returns, or with all bytes. Other bytes are not
+   * fetched over a network.
+   */
   get(id: string, select?: Select): MaybePromise<StoredObject | undefined>
 
-  /** As `get`, without the bytes, which need not be fetched then. */
+  /** Returns an object without its bytes. */
   describe(id: string): MaybePromise<ObjectDescription | undefined>
 
-  /** Whether a put with these preconditions would go ahead now: so that its body need not be read in vain. */
+  /**
+   * Whether a put with these preconditions would succeed now. If not, its body need not be read.
+   */
   check(id: string, preconditions: Preconditions): MaybePromise<boolean>
 
   /**
-   * Creates or replaces an object. The store takes the buffer over, and with it the `bytes.length` bytes
-   * that the caller has reserved for it, whatever the outcome.
+   * Creates or replaces an object. The store takes over the buffer and the `bytes.length` bytes
+   * that the caller has reserved, whatever the outcome is.
    */
   put(id: string, object: NewObject, preconditions?: Preconditions): MaybePromise<PutOutcome>
 
-  /** Where there is nothing the outcome is `miss`, whatever the preconditions (RFC 9110 section 13.2.1). */
+  /**
+   * If there is no object, the outcome is `miss`, whatever the preconditions are (RFC 9110 section
+   * 13.2.1).
+   */
   delete(id: string, preconditions?: Preconditions): MaybePromise<DeleteOutcome>
 
   /**
-   * One page of the objects whose ids begin with a prefix. What exists from the first page to the last is on one of them.
+   * Returns one page of the objects whose ids begin with a prefix. An object that exists from the
+   * first page to the last is on one of them.
    *
-   * @returns undefined where `after` is not the `next` of any page.
+   * @returns undefined if `after` is not the `next` of any page.
    */
   list(options: ListOptions): MaybePromise<Page | undefined>
 
   /**
-   * Says that an answer is still being sent from an object's bytes: until it ends they are in memory, and count,
-   * even if the object is deleted or replaced.
+   * To be called when a client does not read an object's bytes at once. They are in memory and
+   * count until the response ends, even if the object is deleted or replaced.
    *
-   * @returns what to call at the end.
+   * @returns the function to call when the response ends.
    */
   reading(object: StoredObject): () => void
 
   /**
-   * Sets memory aside for an upload, so that uploads under way count before they are stored.
+   * Reserves memory for an upload, so that uploads in progress count before they are stored.
    *
-   * @returns false if the limit would be exceeded: then nothing has been set aside.
+   * @returns false, and reserves nothing, if the limit would be exceeded.
    */
   reserve(bytes: number): boolean
 
-  /** Gives back what {@link reserve} set aside and {@link put} did not take over. */
+  /** Releases memory that {@link reserve} has reserved and {@link put} has not taken over. */
   release(bytes: number): void
 
   stats(): MaybePromise<StoreStats>

@@ -128,7 +128,7 @@ t.test('tokens come from a variable or from a file, several at once', async (t) 
     ]),
     [
       { AUTH_TOKENS: 'a', AUTH_TOKENS_FILE: `${dir}/tokens` },
-      'AUTH_TOKENS and AUTH_TOKENS_FILE must not be set both',
+      'AUTH_TOKENS and AUTH_TOKENS_FILE must not both be set',
     ],
   ]
   for (const [env, message] of cases) t.throws(() => loadConfig(env), { message }, message)

@@ -52,11 +52,11 @@ t.test('the password and the authorities may come from files', async (t) => {
     ),
     [
       { STORAGE_URL: 'redis://:secret@a', STORAGE_PASSWORD_FILE: file('password') },
-      'STORAGE_PASSWORD_FILE must not be set beside a password in STORAGE_URL',
+      'STORAGE_PASSWORD_FILE must not be set if STORAGE_URL has a password',
     ],
     [
       { STORAGE_URL: 'redis://a', STORAGE_CA_FILE: file('ca') },
-      'STORAGE_CA_FILE is for rediss and rediss+cluster',
+      'STORAGE_CA_FILE must not be set without rediss or rediss+cluster in STORAGE_URL',
     ],
     [
       { STORAGE_URL: 'redis://a', MAX_OBJECT_BYTES: '536870913' },

@@ -7,21 +7,26 @@ interface Cost {
 }
 
 /**
- * The memory of an object without its bytes and its id: the entry of the map, the place in the order of ids, the record,
- * the entity tag, and its share of the growth of V8's young generation. Measured by `npm run bench:memory`.
+ * The memory of an object without its bytes and its id: the entry of the map, the place in the
+ * order of ids, the record, the entity tag, and its share of the growth of V8's young generation.
+ * Measured by `npm run bench:memory`.
  */
 export const RECORD: Cost = { bytes: 285, heapBytes: 218 }
 
-/** The additional memory of an object that has its own Buffer, with the allocator's rounding. Measured likewise. */
+/**
+ * The additional memory of an object that has its own Buffer, with the allocator's rounding.
+ * Measured likewise.
+ */
 export const OWN_BUFFER: Cost = { bytes: 400, heapBytes: 190 }
 
 export interface BudgetOptions {
   /** The limit of objects, ids, bookkeeping and uploads in progress, in bytes. */
   limitBytes: number
   /**
-   * The limit of ids and bookkeeping in V8's heap, in bytes. The heap has its own limit, at which the process dies, and many
-   * small objects could reach it before `limitBytes`. The default is a quarter of it, because V8 counts its young generation
-   * too, and needs room to collect garbage and to grow the map.
+   * The limit of ids and bookkeeping in V8's heap, in bytes. The heap has its own limit, at which
+   * the process dies, and many small objects could reach it before `limitBytes`. The default is a
+   * quarter of it, because V8 counts its young generation too, and needs room to collect garbage
+   * and to grow the map.
    */
   heapLimitBytes?: number
 }

@@ -1,4 +1,4 @@
-/** A map of a million entries in so many parts holds four thousand in each. */
+/** The number of Maps. With a million entries each has four thousand. */
 const SHARDS = 256
 
 /** FNV-1a, of 32 bits, over UTF-16 code units (RFC 9923). */
@@ -11,12 +11,13 @@ function hashOf(id: string): number {
 /**
  * Values by their ids, of which there may be millions.
  *
- * A Map by id would have V8 make each string that is looked up one of its internalized strings, in a table that
- * every full garbage collection walks while all else waits: 30 ms with a million. So the Maps here are by hash. Of ids
- * that have one hash all but the first are kept in a Map by id: whoever makes such ids finds a Map as any other.
+ * The keys of the Maps are hashes. With ids as keys V8 would internalize each id that is looked up.
+ * Every full garbage collection walks the table of internalized strings while everything waits: 30
+ * ms for a million. If several ids have the same hash, all but the first are in a Map by id, so an
+ * attacker who makes such ids gains nothing.
  *
- * There are many Maps, and none is large: one that has grown to a million entries, or has lost half of them, is rebuilt
- * by V8 within a single `set` or `delete`, which takes 20 to 80 ms.
+ * There are many small Maps. V8 rebuilds a Map of a million entries within a single `set` or
+ * `delete`, which takes 20 to 80 ms.
  */
 export class IdMap<V extends { readonly id: string }> {
   readonly #shards = Array.from({ length: SHARDS }, () => new Map<number, V>())

@@ -1,10 +1,16 @@
 import type { NewObject, ObjectDescription } from '../store.ts'
 import type { RowOwner } from './packed-rows.ts'
 
-/** The largest object that shares a Buffer with others, in bytes: this saves `OWN_BUFFER`, but a GET copies the bytes. */
+/**
+ * The largest object that shares a Buffer with others, in bytes: this saves `OWN_BUFFER`, but a GET
+ * copies the bytes.
+ */
 export const MAX_PACKED_BYTES = 1024
 
-/** An object in memory. Each field costs 8 bytes for each of a million objects, so rare fields are in {@link MortalObject}. */
+/**
+ * An object in memory. Each field costs 8 bytes for each of a million objects, so rare fields are
+ * in {@link MortalObject}.
+ */
 export class MemoryObject implements ObjectDescription, RowOwner {
   readonly id: string
   readonly size: number

@@ -18,18 +18,18 @@ import { IdMap } from './id-map.ts'
 import { hasExpired, isMortal, MemoryObject, MortalObject } from './memory-object.ts'
 import { PackedRows } from './packed-rows.ts'
 
-/** How often objects are looked for whose life has ended, in milliseconds: lives end at whole seconds. */
+/** How often expired objects are removed, in milliseconds. Objects expire at whole seconds. */
 const SWEEP_INTERVAL_MS = 1000
 
 /** How long a page of a listing or a step of a sweep may hold the event loop, in milliseconds. */
 const STEP_MS = 1
 
-/** So many ids of a listing are looked at between two looks at the time. */
+/** A listing reads the time after this many ids. */
 const IDS_A_LOOK = 50
 
 const BTree = sortedBTree.default
 
-/** What a reader gets: where the bytes are a copy, they stay what they are. */
+/** The result of a get. `bytes` may be a copy. */
 interface RetrievedObject extends StoredObject {
   readonly source: MemoryObject
 }
@@ -39,17 +39,17 @@ const compareIds = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 const compareExpirations = (a: MortalObject, b: MortalObject) =>
   a.expires - b.expires || compareIds(a.id, b.id)
 
-/** Keeps objects in this process, for as long as it lives. */
+/** Keeps objects in the memory of this process. */
 export class MemoryStore implements Store {
   readonly engine = 'memory'
   readonly trouble = undefined
   readonly #objects = new IdMap<MemoryObject>()
-  /** The same ids in the order of a listing. Looking an object up here would cost four times as much. */
+  /** The same ids in the order of a listing. A look-up here would cost four times as much. */
   readonly #ids = new BTree<string, undefined>(undefined, compareIds)
-  /** The objects whose life has an end, the first to go first. */
+  /** The objects that expire. The first to expire comes first. */
   readonly #mortals = new BTree<MortalObject, undefined>(undefined, compareExpirations)
   readonly #packed = new PackedRows<MemoryObject>()
-  /** How many read an object that has a Buffer of its own, where any do. */
+  /** The number of readers of each object that has its own Buffer and any readers. */
   readonly #readers = new Map<MemoryObject, number>()
   readonly #budget: Budget
   readonly #timer: NodeJS.Timeout
@@ -57,7 +57,7 @@ export class MemoryStore implements Store {
 
   constructor(limits: BudgetOptions) {
     this.#budget = new Budget(limits)
-    // A sweep of much takes longer than the interval.
+    // A sweep of many objects takes longer than the interval.
     this.#timer = setInterval(() => this.#isSweeping || this.#sweep(), SWEEP_INTERVAL_MS).unref()
   }
 
@@ -88,7 +88,8 @@ export class MemoryStore implements Store {
       return 'precondition_failed'
     }
     const replaced = this.describe(id)
-    // The id is a slice of the request's URL, which before Node.js 26 would stay alive with it, up to 12 kB.
+    // The id is a slice of the request's URL. Before Node.js 26 the slice would keep the URL alive,
+    // up to 12 kB.
     const ownId = replaced?.id ?? Buffer.from(id).toString()
     const { expires } = newObject
     const object =
@@ -127,12 +128,12 @@ export class MemoryStore implements Store {
     for (const id of this.#ids.keys(after === undefined || after < prefix ? prefix : after)) {
       if (id === after) continue
       if (!id.startsWith(prefix)) break
-      // Objects that are gone but not yet swept count, so that they cannot make a page long.
+      // Expired objects that are not removed yet count too, so that they cannot make a page slow.
       if (looked === limit || (looked % IDS_A_LOOK === IDS_A_LOOK - 1 && performance.now() > deadline))
         return { objects, next: last }
       looked++
       last = id
-      // Not `get`, which would remove an expired object, and with it the iterator's place.
+      // `get` would remove an expired object, and the iterator would lose its place.
       const object = this.#objects.get(id) as MemoryObject
       if (!isMortal(object) || !hasExpired(object)) objects.push(listed(id, object))
     }
@@ -173,7 +174,10 @@ export class MemoryStore implements Store {
     this.#mortals.clear()
   }
 
-  /** Gives back what an object alone takes, when it is deleted or replaced: its bytes after the last reader. */
+  /**
+   * Releases the memory of an object that is deleted or replaced. Its own Buffer is released after
+   * the last reader.
+   */
   #drop(object: MemoryObject): void {
     if (isMortal(object)) this.#mortals.delete(object)
     if (object.isPacked) this.#packed.remove(object)
@@ -187,7 +191,7 @@ export class MemoryStore implements Store {
     this.#budget.reserveBookkeeping(-1, -Buffer.byteLength(object.id), -Number(!object.isPacked))
   }
 
-  /** Removes the objects whose life has ended, one step in each turn of the event loop. */
+  /** Removes expired objects, one step in each turn of the event loop. */
   #sweep(): void {
     this.#isSweeping = this.#sweepStep()
     if (this.#isSweeping) setImmediate(() => this.#sweep())

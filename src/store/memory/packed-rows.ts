@@ -1,16 +1,19 @@
-/** Rows share Buffers of so many bytes: glibc gives those back to the system that have 128 KiB, once they are free. */
+/** Rows share Buffers of this size. glibc returns free memory to the system from 128 KiB on. */
 const SLAB_BYTES = 128 * 1024
 
-/** A row is as long as the next multiple of this, in bytes. */
+/** The length of a row is the next multiple of this, in bytes. */
 const STEP_BYTES = 8
 
 const lengthOfRow = (size: number) => Math.max(1, Math.ceil(size / STEP_BYTES)) * STEP_BYTES
 
-/** Whose bytes lie in a row. Where that is changes whenever another one goes. */
+/** An object whose bytes are in a row. Its row changes when another object is removed. */
 export interface RowOwner {
-  /** How many bytes. */
+  /** In bytes. */
   readonly size: number
-  /** The row, counted from the first slab's first; anything else before it has one. */
+  /**
+   * The number of the row, from 0 in the first slab. It may be anything before {@link
+   * PackedRows.add}.
+   */
   place: unknown
 }
 
@@ -19,7 +22,7 @@ interface Slab<T> {
   readonly owners: (T | undefined)[]
 }
 
-/** Rows of one length without a gap between them: where one goes, the last one takes its place. */
+/** Rows of one length without gaps. When a row is removed, the last row takes its place. */
 class Rows<T extends RowOwner> {
   readonly #length: number
   readonly #rowsASlab: number
@@ -48,11 +51,11 @@ class Rows<T extends RowOwner> {
       from.buffer.copy(to.buffer, this.#start(row), this.#start(last), this.#start(last) + this.#length)
       this.#own(to, row, moved)
     }
-    // One slab stays in reserve, for the next object.
+    // One spare slab is kept for the next object.
     if (this.#slabs.length * this.#rowsASlab - last > 2 * this.#rowsASlab) this.#slabs.pop()
   }
 
-  /** A copy of the first bytes of a row. */
+  /** Copies the first bytes of a row. */
   read(row: number, size: number): Buffer {
     const { buffer } = this.#slabOf(row) as Slab<T>
     const start = this.#start(row)
@@ -85,13 +88,13 @@ class Rows<T extends RowOwner> {
 }
 
 /**
- * Keeps the bytes of small objects side by side. What is left of many is moved together, so that a few that stay do not
- * keep the memory of all the others.
+ * Keeps the bytes of small objects in shared Buffers. The rows that remain after deletions are
+ * moved together, so that a few objects do not keep the memory of all the others.
  */
 export class PackedRows<T extends RowOwner> {
   readonly #rows: Rows<T>[] = []
 
-  /** Copies the bytes, of which there are as many as the owner says. */
+  /** Copies the bytes into a row. */
   add(owner: T, bytes: Buffer): void {
     this.#rowsOf(owner).add(owner, bytes)
   }
@@ -100,12 +103,12 @@ export class PackedRows<T extends RowOwner> {
     this.#rowsOf(owner).remove(owner.place as number)
   }
 
-  /** A copy of an owner's bytes. */
+  /** Returns a copy of the owner's bytes. */
   read(owner: T): Buffer {
     return this.#rowsOf(owner).read(owner.place as number, owner.size)
   }
 
-  /** How many slabs there are. */
+  /** The number of slabs. */
   get slabs(): number {
     return this.#rows.reduce((slabs, rows) => slabs + rows.slabs, 0)
   }

@@ -18,7 +18,8 @@ export class Answers {
       const sentAt = performance.now()
       let timer: NodeJS.Timeout | undefined
       const wait = (ms: number) => {
-        // Answers that have arrived are read first. Otherwise a pause of this process looks like a silent server.
+        // Answers that have arrived are read first. Otherwise a pause of this process looks like a
+        // silent server.
         timer = setTimeout(() => setImmediate(expire), ms).unref()
       }
       const expire = () => {

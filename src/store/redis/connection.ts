@@ -2,38 +2,53 @@ import { createClient, createCluster, RESP_TYPES } from '@redis/client'
 import slots from '@redis/client/dist/lib/utils/calculate-slot.js'
 import type { Address, RemoteEngine } from '../storage-url.ts'
 
-/** How long a connection may take, with its TLS and its greeting, or be silent; in milliseconds. */
+/** How long a connection may take to open, with TLS and greeting, or be silent, in milliseconds. */
 const CONNECT_MS = 1000
 
-/** How long until the next attempt to connect, in milliseconds, and after one that no repetition will mend. */
+/**
+ * The time until the next attempt to connect, in milliseconds. The second one is for errors that a
+ * retry does not solve.
+ */
 const RETRY_MS = 250
 const RETRY_REFUSED_MS = 1000
 
-/** How long a connection that has been replaced is kept for the answers that are still to come, in milliseconds. */
+/** How long a replaced connection is kept for outstanding answers, in milliseconds. */
 const RETIRE_MS = 1000
 
-/** The most commands that wait for a server, at some 300 bytes each beside their payloads. */
+/**
+ * The maximum number of commands that wait for a server. Each takes about 300 bytes in addition to
+ * its payload.
+ */
 const MAX_WAITING_COMMANDS = 10_000
 
 export type Arguments = (string | Buffer)[]
 
-/** A server that writes go to: the only one, or one of a cluster's. */
+/** A server that accepts writes: the only server, or one of a cluster. */
 export interface Primary {
   readonly address: string
   send(args: Arguments): Promise<unknown>
 }
 
-/** A way to one server or to a cluster, which mends itself. What it sends is answered, or rejected once it is lost. */
+/**
+ * A connection to one server or to a cluster. It reconnects by itself. Commands are rejected when
+ * it is lost.
+ */
 export interface Connection {
-  /** Sends a command to the server that holds the key. Texts of the answer are bytes with `asBuffers`. */
+  /**
+   * Sends a command to the server that holds the key. With `asBuffers` strings in the answer are
+   * Buffers.
+   */
   send(key: string, args: Arguments, asBuffers?: boolean): Promise<unknown>
   /** The address of the primary that holds the key, as in {@link Primary}. */
   addressOf(key: string): string
   /** A hash tag for other keys that must be on the same server as this key. */
   tagFor(key: string): string
-  /** Every primary, in an order that changes only with the cluster; none before the first connection. */
+  /**
+   * Every primary, in an order that changes only with the cluster. Empty before the first
+   * connection.
+   */
   primaries(): Primary[]
-  /** Connects anew: for servers that have fallen silent, which are not asked then, or are not primaries any more. */
+  /** Reconnects. Does not ask the `silent` servers for the topology of the cluster. */
   renew(silent?: string[]): void
   close(): void
 }
@@ -43,27 +58,34 @@ export interface ConnectionOptions extends Omit<RemoteEngine, 'engine'> {
   onError(error: Error): void
 }
 
-/** The library's own time limit ends when a command is sent, and its timer costs a quarter of a small command. */
+/**
+ * The library's time limit ends when a command is sent, and its timer costs a quarter of a small
+ * command.
+ */
 const WITHOUT_TIMEOUT = { timeout: 0 }
 
 const AS_BUFFERS = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } }
 
-/** Whether the server, or its certificate, refuses for good. */
+/** Whether the server rejects the user or the password. */
 export const isRefusal = (error: unknown) =>
   /^(?:WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password)/.test((error as Error).message)
 
-/** OpenSSL's verdicts on a certificate, as Node.js names them. */
+/** Whether OpenSSL rejects the server's certificate. */
 export const isUntrusted = (error: unknown) =>
   /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|INVALID_CA|INVALID_PURPOSE/.test((error as { code?: string }).code ?? '')
 
-/** The first word of a server's error, such as `MOVED`. Undefined if the error is not a server's. */
+/**
+ * The first word of a server's error, such as `MOVED`. Undefined if the error does not come from a
+ * server.
+ */
 export const errorCode = (error: unknown) => /^[A-Z]+(?= |$)/.exec((error as Error).message)?.[0]
 
-/** What every client has, whichever server it is for. */
+/** The options of every client. */
 function clientOptions({ isTls, ca, username, password }: ConnectionOptions) {
   const socket = {
     connectTimeout: CONNECT_MS,
-    // The library greets without a time limit; the health checks keep an idle connection busy.
+    // The library has no time limit for the greeting. The health checks keep an idle connection
+    // busy.
     socketTimeout: 2 * CONNECT_MS,
     reconnectStrategy: (_retries: number, cause: Error) =>
       isRefusal(cause) || isUntrusted(cause) ? RETRY_REFUSED_MS : RETRY_MS,
@@ -98,7 +120,7 @@ class SingleConnection implements Connection {
       socket: { ...options.socket, ...address } as typeof options.socket,
     })
     client.on('error', this.#options.onError).on('ready', this.#options.onReady)
-    // It tries for ever, and fails only when it is closed.
+    // It retries for ever, and rejects only when it is closed.
     client.connect().catch(() => {})
     return client
   }
@@ -132,7 +154,7 @@ class SingleConnection implements Connection {
 const calculateSlot = slots.default
 const SLOTS = 16_384
 
-/** For each slot of a cluster a hash tag that belongs to it. Made once, in 24 ms, if there is a cluster. */
+/** A hash tag for each slot of a cluster. Made once, in 24 ms, if there is a cluster. */
 let tags: string[] | undefined
 
 function makeTags(): string[] {
@@ -145,7 +167,10 @@ function makeTags(): string[] {
   return made
 }
 
-/** A cluster. Connections to its servers are made when they are needed, so that one that is down holds up no other. */
+/**
+ * A cluster. It connects to a server when the server is needed, so that one that is down does not
+ * delay the others.
+ */
 class ClusterConnection implements Connection {
   readonly #options: ConnectionOptions
   #cluster: ReturnType<ClusterConnection['open']>
@@ -158,11 +183,14 @@ class ClusterConnection implements Connection {
     this.renew()
   }
 
-  /** A client that does nothing yet, and will ask any of some servers for the others. */
+  /**
+   * Makes a client that is not connected yet. It will ask one of the servers for the topology of
+   * the cluster.
+   */
   open(addresses: Address[]) {
     const { onError, onReady } = this.#options
     const cluster = createCluster({
-      // One that is silent must not hold up the others.
+      // A silent server must not delay the others.
       rootNodes: addresses.map((address) => ({ socket: { ...address, socketTimeout: CONNECT_MS } })),
       defaults: clientOptions(this.#options),
       commandOptions: WITHOUT_TIMEOUT,
@@ -211,7 +239,7 @@ class ClusterConnection implements Connection {
         setTimeout(() => old.destroy(), RETIRE_MS).unref()
         this.#options.onReady()
       })
-      // The reason has been an event.
+      // The client has emitted the error as an event.
       .catch(() => {})
       .finally(() => {
         this.#next = undefined

@@ -1,6 +1,9 @@
 import { overloaded } from '../../http/errors.ts'
 
-/** How long a transfer waits for its turn, in milliseconds. A client that has sent 16 MiB already loses less by waiting than by a 503. */
+/**
+ * How long a transfer waits for its turn, in milliseconds. A client that has sent 16 MiB loses more
+ * by a 503 than by waiting.
+ */
 const WAIT_MS = 4000
 
 interface Waiting {
@@ -9,7 +12,10 @@ interface Waiting {
   fail(error: Error): void
 }
 
-/** Bounds the bytes that are under way at the same time. Those that wait are admitted in the order of their arrival. */
+/**
+ * Limits the bytes that are transferred at the same time. Waiting transfers are admitted in the
+ * order of their arrival.
+ */
 export class Gate {
   readonly #limitBytes: number
   readonly #spareBytes: number
@@ -18,7 +24,7 @@ export class Gate {
   #usedBytes = 0
 
   /**
-   * @param onRefused is called for each transfer that has waited in vain.
+   * @param onRefused is called for each transfer that has waited too long.
    * @param spareBytes the part of the limit that only small objects may use.
    */
   constructor(limitBytes: number, onRefused: () => void, spareBytes = 0) {
@@ -27,7 +33,7 @@ export class Gate {
     this.#onRefused = onRefused
   }
 
-  /** An answer without bytes, such as a 304, always has room. */
+  /** Whether there is room. There always is for a response without bytes, such as a 304. */
   hasRoom(bytes: number, isSmall = false): boolean {
     return bytes === 0 || this.#usedBytes + bytes <= this.#limitBytes - (isSmall ? 0 : this.#spareBytes)
   }
@@ -45,11 +51,11 @@ export class Gate {
   }
 
   /**
-   * Waits until there is room. The first part of a transfer waits for a moment only; the other parts are patient, because
-   * their transfer has been admitted.
+   * Waits until there is room. The first part of a transfer waits for a limited time. The other
+   * parts wait without a limit, because their transfer has been admitted.
    *
    * @returns undefined if there is room at once.
-   * @throws {HttpError} 503 after a moment, or at once if the limit can never hold so many bytes.
+   * @throws {HttpError} 503 after 4 s, or at once if the limit is lower than `bytes`.
    */
   enter(bytes: number, isPatient = false): Promise<void> | undefined {
     if (this.#queue.size === 0 && this.tryEnter(bytes)) return undefined

@@ -5,10 +5,10 @@ import { TimeLimitError } from './answers.ts'
 import { errorCode, isRefusal, isUntrusted } from './connection.ts'
 import type { Lanes } from './lanes.ts'
 
-/** How long from one check to the next, in milliseconds. */
+/** The time between two checks, in milliseconds. */
 const INTERVAL_MS = 500
 
-/** What is the matter, in words that are fit for everybody. */
+/** Describes the trouble in words that clients may see. */
 function describe(error: Error): string {
   if (isRefusal(error)) return 'storage engine refuses the user or the password'
   if (isUntrusted(error)) return 'storage engine has a certificate that is not trusted'
@@ -19,11 +19,11 @@ function describe(error: Error): string {
   return 'storage engine is unreachable'
 }
 
-/** Asks an engine over a network how it is, all the time, so that nobody else has to. */
+/** Checks an engine over a network regularly, so that `/readyz` can answer at once. */
 export class Health {
-  /** What is the matter; undefined while nothing is. */
+  /** Why the engine cannot be used. Undefined while it can be used. */
   trouble: string | undefined = 'storage engine is not connected yet'
-  /** Resolves when it is first known whether the engine can be used. */
+  /** Resolves after the first check. */
   readonly known: Promise<void>
   readonly #lanes: Lanes
   readonly #log: FastifyBaseLogger
@@ -34,7 +34,7 @@ export class Health {
   #begun = 0
   #told = 0
 
-  /** `key` is looked up on each primary; there need not be one. */
+  /** @param key is looked up on each primary. It need not exist. */
   constructor(lanes: Lanes, log: FastifyBaseLogger, key: string) {
     this.#lanes = lanes
     this.#log = log
@@ -45,13 +45,13 @@ export class Health {
     this.#watch()
   }
 
-  /** Told by the connection. */
+  /** Called for each error of a connection. */
   onError(error: Error): void {
     this.#connectionError = error
     if (this.trouble !== undefined) this.#tell(error)
   }
 
-  /** Told by the connection: what is well again is well at once. */
+  /** Called when a connection is ready. Checks at once, so that the trouble ends at once. */
   onReady(): void {
     this.#connectionError = undefined
     this.#check()
@@ -69,7 +69,7 @@ export class Health {
     }
   }
 
-  /** Does not wait for the check before, because the next one may be the first to be answered. */
+  /** Does not wait for the previous check, because the next one may be answered first. */
   async #check(): Promise<void> {
     const number = ++this.#begun
     const results = await this.#lanes.check(this.#key)
@@ -77,7 +77,7 @@ export class Health {
     this.#told = number
     const failures = results.filter((error) => error !== undefined)
     const [error] = failures
-    // Of a cluster some part may serve.
+    // A cluster can be used while one of its primaries can be used.
     if (error === undefined || failures.length < results.length) this.#tell(undefined)
     else this.#tell(error instanceof ClientOfflineError ? (this.#connectionError ?? error) : error)
   }

@@ -8,13 +8,13 @@ import {
   type Primary,
 } from './connection.ts'
 
-/** How long a connection may bring no answer to a command, in milliseconds. */
+/** How long a connection may bring no answer while a command waits, in milliseconds. */
 export const LIMIT_MS = 800
 
 /** The same for a check. */
 export const CHECK_LIMIT_MS = 1000
 
-/** What one lane knows of one server. */
+/** The traffic of one lane with one server. */
 class Traffic extends Answers {
   /** The bytes of transfers that are not settled. */
   bytes = 0
@@ -22,7 +22,10 @@ class Traffic extends Answers {
   lateChecks = 0
 }
 
-/** One connection to the server, or to each server of a cluster, with the time limit for its commands. */
+/**
+ * One connection to the server, or to each server of a cluster, with the time limit for its
+ * commands.
+ */
 export class Lane {
   readonly connection: Connection
   #traffic = new Map<string, Traffic>()
@@ -53,7 +56,10 @@ export class Lane {
     }))
   }
 
-  /** Looks a key up on each primary. Returns the addresses of the primaries, each with its error if there is one. */
+  /**
+   * Looks a key up on each primary. Returns the address of each primary, with its error if there is
+   * one.
+   */
   async check(key: string): Promise<[address: string, error: Error | undefined][]> {
     const primaries = this.connection.primaries()
     const checks = primaries.map(async ({ address, send }): Promise<[string, Error | undefined]> => {
@@ -62,7 +68,7 @@ export class Lane {
         await traffic.within(CHECK_LIMIT_MS, send(['EXISTS', key]))
         traffic.lateChecks = 0
       } catch (error) {
-        // A primary that names the server which holds the key is well.
+        // A primary that redirects to another server works.
         if (errorCode(error) !== 'MOVED') return [address, error as Error]
       }
       return [address, undefined]

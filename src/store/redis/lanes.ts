@@ -4,22 +4,29 @@ import type { Arguments, ConnectionOptions, Primary } from './connection.ts'
 import { Gate } from './gate.ts'
 import { CHECK_LIMIT_MS, Lane } from './lane.ts'
 
-/** After so many late checks in a row a connection is replaced although others bring answers, after some 3 s. */
+/**
+ * After this many late checks in a row (about 3 s) a connection is replaced, even if others bring
+ * answers.
+ */
 const MAX_LATE_CHECKS = 4
 
-/** How many connections carry large transfers, for each direction. One of them sends while the other is read here. */
+/**
+ * The number of connections for large transfers in each direction. One receives while this process
+ * reads from the other.
+ */
 const TRANSFER_LANES = 2
 
 /**
- * The most bytes of large transfers that are under way at once, for each server: 17 and 34 ms of 1 Gbit/s. Small answers share the
- * network with what is read. With 4 MiB to read they took up to 249 ms instead of 92; with 2 MiB to write only 89 % of the
- * network was filled instead of 98.
+ * The limit of bytes in large transfers at the same time, for each server: 17 ms and 34 ms of 1
+ * Gbit/s. Small answers share the network with large reads. With 4 MiB for reads small answers took
+ * up to 249 ms instead of 92 ms. With 2 MiB for writes only 89 % of the network was used instead of
+ * 98 %.
  */
 const WINDOW_BYTES = { read: 2 * 2 ** 20, write: 4 * 2 ** 20 }
 
 export type Direction = 'read' | 'write'
 
-/** How long an operation has waited in this process. */
+/** The time that an operation has waited in this process. */
 export interface Span {
   queuedMs: number
 }
@@ -27,15 +34,22 @@ export interface Span {
 export interface Transfer {
   readonly direction: Direction
   readonly bytes: number
-  /** Told how long the transfer waits. Without it the transfer is patient: a part of one that has been admitted. */
+  /**
+   * The waiting time is added to it. A transfer without a span is a part of an admitted one, and
+   * waits without a limit.
+   */
   readonly span?: Span
-  /** Called when the client library does not hold the command's bytes any more, whether an answer came in time or not. */
+  /**
+   * Called when the client library does not hold the command's bytes any more, even if the answer
+   * was late.
+   */
   onSettled?(): void
 }
 
 /**
- * Several connections, so that no object waits behind the bytes of another one: one for checks, statistics and listings, one
- * for small commands, and some for large transfers, whose bytes are bounded.
+ * Several connections, so that no object waits behind the bytes of another one. One is for checks,
+ * statistics and listings, one for small commands, and some are for large transfers, whose bytes
+ * are limited.
  */
 export class Lanes {
   readonly #checks: Lane
@@ -44,7 +58,7 @@ export class Lanes {
   readonly #gates = new Map<string, Record<Direction, Gate>>()
   readonly #onRefused: () => void
 
-  /** @param onRefused is called for each transfer that has waited for its turn in vain. */
+  /** @param onRefused is called for each transfer that has waited too long for its turn. */
   constructor(options: ConnectionOptions, onRefused: () => void) {
     const open = () => new Lane(options)
     const openTransfers = () => Array.from({ length: TRANSFER_LANES }, open)
@@ -54,21 +68,27 @@ export class Lanes {
     this.#onRefused = onRefused
   }
 
-  /** Sends a small command that has a small answer. `asBuffers` and `onSettled` are as in {@link Connection} and {@link Transfer}. */
+  /**
+   * Sends a small command that has a small answer. `asBuffers` and `onSettled` are as in {@link
+   * Connection} and {@link Transfer}.
+   */
   send(key: string, args: Arguments, asBuffers = false, onSettled?: () => void): Promise<unknown> {
     return this.#small.send(key, args, asBuffers, onSettled)
   }
 
-  /** Sends a command for a listing, so that a page of many objects keeps nobody waiting. */
+  /**
+   * Sends a command for a listing. Its own connection keeps a page of many objects from delaying
+   * small commands.
+   */
   sendBeside(key: string, args: Arguments): Promise<unknown> {
     return this.#checks.send(key, args, true)
   }
 
   /**
-   * Sends commands that are large, or whose answers are large, when it is their turn. They go over one connection, in their
-   * order. The texts of the answers are bytes.
+   * Waits for its turn, and sends commands that are large or have large answers. They use one
+   * connection, in their order. Strings in the answers are Buffers.
    *
-   * @throws {HttpError} 503 if that takes too long.
+   * @throws {HttpError} 503 if the wait is too long.
    */
   async transfer(
     key: string,
@@ -77,7 +97,7 @@ export class Lanes {
   ): Promise<unknown[]> {
     const address = this.#small.connection.addressOf(key)
     const gate = this.#gatesOf(address)[direction]
-    // A transfer that is larger than the window goes alone.
+    // A transfer that is larger than the window runs alone.
     const room = Math.min(bytes, WINDOW_BYTES[direction])
     let unsettled = commands.length
     try {
@@ -119,10 +139,11 @@ export class Lanes {
   }
 
   /**
-   * Looks a key up on each primary, over each connection, and replaces connections that have died. A late answer says nothing
-   * while other connections to the same server bring answers, because then the network is full and the server is well.
+   * Looks a key up on each primary over each connection, and replaces dead connections. A late
+   * answer is ignored while other connections to the same server bring answers, because then the
+   * network is full and the server works.
    *
-   * @returns the error of each primary that is not well, or undefined for one that is.
+   * @returns the error of each primary, or undefined for a primary that works.
    */
   async check(key: string): Promise<(Error | undefined)[]> {
     const errors = new Map<string, Error | undefined>()
@@ -149,7 +170,7 @@ export class Lanes {
     return isComplete ? [...errors.values()] : [new ClientOfflineError()]
   }
 
-  /** Connects anew: to other servers than the silent ones, or to an address that may lead to another server now. */
+  /** Reconnects, because an address may now lead to another server. */
   renew(): void {
     for (const lane of this.#all()) lane.renew()
   }
@@ -173,7 +194,7 @@ export class Lanes {
   }
 }
 
-/** Waits for a turn, and takes the time if there is a span. */
+/** Waits for a turn, and adds the time to the span if there is one. */
 export async function waitIn(span: Span | undefined, turn: Promise<void>): Promise<void> {
   const begunAt = performance.now()
   try {

@@ -2,25 +2,35 @@ import { hash } from 'node:crypto'
 import type { Primary } from './connection.ts'
 import { STAGING } from './writer.ts'
 
-/** The most that one page takes: so many SCANs, each of so many keys, which takes a server some 2 ms. */
+/**
+ * The limits of one page: the number of SCANs, and the COUNT of each. A server needs about 2 ms for
+ * such a SCAN.
+ */
 export const MAX_SCANS = 20
 export const MAX_COUNT = 10_000
 
-/** A SCAN goes on to the end of a bucket: so many keys more than it was asked for find room on a page. */
+/** A SCAN continues to the end of a bucket. A page has room for this many keys more than COUNT. */
 const SPARE = 8
 
-/** Where a listing goes on. */
+/** Where a listing continues. */
 interface Place {
-  /** Which primaries there are. With others it begins anew, for keys may have gone where it has been already. */
+  /**
+   * A hash of the primaries. If they change, the listing starts again, because keys may have moved
+   * to a server that is done.
+   */
   cluster: string
   /** The number of the primary. */
   shard: number
-  /** Which run of that server the cursor is of: after a restart it has another order, and begins anew. */
+  /**
+   * The run of that server. After a restart the order is different, and the listing of that server
+   * starts again.
+   */
   run: string
   cursor: string
   /**
-   * Where the last id of the page lies in the middle of a bucket, the next cursor and that id: the others of the bucket
-   * that sort behind it follow. With another next cursor it is another bucket, and all of it follows.
+   * If the page ends in the middle of a bucket: the next cursor and the last key of the page. The
+   * keys of the bucket that sort after it follow. If the next cursor is different, the bucket is
+   * another one, and all of its keys follow.
    */
   next: string
   last: string
@@ -48,13 +58,15 @@ async function runOf(primary: Primary): Promise<string> {
 }
 
 /**
- * One page of the keys that begin with a prefix, by SCAN over one primary after the other.
+ * Returns one page of the keys that begin with a prefix. It uses SCAN on one primary after the
+ * other.
  *
- * SCAN promises each key that exists throughout, and says nothing of how many come at once: a bucket of its table, and
- * of a table that is being rebuilt many. What is too much is asked for again, in smaller pieces, and a bucket that is
- * still too much is sorted and cut.
+ * SCAN returns every key that exists throughout, but it does not limit how many keys it returns at
+ * once: at least one bucket of its hash table, and many buckets while the table is rebuilt. If
+ * there are too many keys, a smaller COUNT is tried. If one bucket has too many keys, they are
+ * sorted and split between pages.
  *
- * @returns undefined where `after` is not the `next` of any page.
+ * @returns undefined if `after` is not the `next` of any page.
  */
 export async function listKeys(
   primaries: Primary[],

@@ -1,25 +1,26 @@
 import { randomInt } from 'node:crypto'
 import type { NewObject, ObjectDescription } from '../store.ts'
 
-/** The lengths of an entity tag, of a number and of a write's name, in bytes. */
+/** The lengths of an entity tag, a number, and the name of a write, in bytes. */
 const ETAG_BYTES = 24
 const NUMBER_BYTES = 12
 const NAME_BYTES = 16
 
 /**
- * The length of the head, in bytes. A value is a head and the object's bytes. The head has the entity tag, the size in bytes,
- * the time of the write and the end of the object's life (both in Unix seconds), and the name of the write. Spaces fill up and
- * separate the fields; a line feed ends the head. An object without an end has spaces in its place.
+ * The length of the head, in bytes. A value is a head and the object's bytes. The head has the
+ * entity tag, the size in bytes, the times when the object was written and when it expires (both in
+ * Unix seconds), and the name of the write. Fields are padded and separated with spaces, and a line
+ * feed ends the head. If an object does not expire, that field is empty.
  */
 export const HEAD_BYTES = ETAG_BYTES + 3 * (1 + NUMBER_BYTES) + 1 + NAME_BYTES + 1
 
 const LINE_FEED = 10
 
-/** 48 random bits, so that no other process writes under the same names. */
+/** 48 random bits, so that no other process has the same names. */
 const PROCESS_NAME = randomInt(2 ** 48 - 1).toString(36)
 let writes = 0
 
-/** A name that no other write has. */
+/** Returns a name that no other write has. */
 export const writeName = () => PROCESS_NAME + (writes++).toString(36)
 
 const number = (value: number | undefined) => `${value ?? ''}`.padEnd(NUMBER_BYTES)
@@ -31,7 +32,10 @@ export function formatHead({ bytes, etag, expires }: NewObject): string {
   return `${etag.padEnd(ETAG_BYTES)} ${numbers} ${writeName().padEnd(NAME_BYTES)}\n`
 }
 
-/** Reads the head of a value. Returns undefined if the value is no object, or if the object has expired. */
+/**
+ * Reads the head of a value. Returns undefined if the value is not an object, or if the object has
+ * expired.
+ */
 export function parseHead(value: Buffer): ObjectDescription | undefined {
   if (value[HEAD_BYTES - 1] !== LINE_FEED) return undefined
   const head = value.toString('latin1', 0, HEAD_BYTES)

@@ -1,12 +1,14 @@
-/** The length of the parts in which large objects are read and written, in bytes: 2 ms of 1 Gbit/s. */
+/**
+ * The length of the parts in which large objects are read and written, in bytes: 2 ms of 1 Gbit/s.
+ */
 export const PART_BYTES = 256 * 1024
 
-/** How many parts of an object are under way at once. */
+/** The number of parts of an object that are transferred at the same time. */
 const PARTS_AT_ONCE = 4
 
 /**
- * Acts on the parts of an object, some at once. After an error it begins no other part, and rejects when those under way have
- * ended.
+ * Calls `act` for each part of an object, for some parts at the same time. After an error it starts
+ * no other part, and rejects when the current parts have ended.
  *
  * @param act gets a part's position and its length, in bytes.
  */

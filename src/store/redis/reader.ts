@@ -7,10 +7,13 @@ import { type Lanes, type Span, waitIn } from './lanes.ts'
 import { HEAD_BYTES, parseHead } from './object.ts'
 import { forEachPart, PART_BYTES } from './parts.ts'
 
-/** The largest object that counts as small, in bytes. The first command reads so many bytes of any object. */
+/**
+ * The largest object that counts as small, in bytes. The first command reads this many bytes of any
+ * object.
+ */
 export const SMALL_BYTES = 8 * 1024
 
-/** After so many attempts that were disturbed by a write the whole object is read by one command. */
+/** After this many attempts that a write disturbed, one command reads the whole object. */
 const MAX_ATTEMPTS = 2
 
 const getRange = (key: string, first: number, last: number): Arguments => [
@@ -25,13 +28,19 @@ export const readHead = (key: string) => getRange(key, 0, HEAD_BYTES - 1)
 
 const whole = ({ size }: ObjectDescription): ByteRange => ({ first: 0, last: size - 1 })
 
-/** The wanted part of a value that begins with the head. Returns undefined if the value does not reach so far. */
+/**
+ * The selected part of a value that begins with the head. Returns undefined if the value is too
+ * short.
+ */
 function cut(object: ObjectDescription, { first, last }: ByteRange, value: Buffer): StoredObject | undefined {
   const end = HEAD_BYTES + last + 1
   return value.length < end ? undefined : { ...object, bytes: value.subarray(HEAD_BYTES + first, end) }
 }
 
-/** Reads objects. Of a large one it fetches no more than is wanted, in parts, so that others have their turn in between. */
+/**
+ * Reads objects. It fetches only the selected bytes of a large one, in parts, so that other objects
+ * have their turn.
+ */
 export class RedisReader {
   readonly #lanes: Lanes
   readonly #memory: Gate
@@ -42,7 +51,9 @@ export class RedisReader {
     this.#memory = memory
   }
 
-  /** @throws {HttpError} 503 if this process has no room for the object, or the wait is too long. */
+  /**
+   * @throws {HttpError} 503 if this process has no room for the object, or the wait is too long.
+   */
   async read(key: string, span: Span, select: Select = whole): Promise<StoredObject | undefined> {
     for (let attempt = 0; ; attempt++) {
       const value = (await this.#lanes.send(
@@ -72,7 +83,7 @@ export class RedisReader {
     }
   }
 
-  /** Reads a value from its beginning by one command, which no write can disturb. */
+  /** Reads a value from its beginning with one command, so that no write can disturb it. */
   async #readAtOnce(
     key: string,
     span: Span,
@@ -104,7 +115,8 @@ export class RedisReader {
     const firstLength = Math.min(PART_BYTES, bytes.length)
     await readPart(first, firstLength, span)
     await forEachPart(first + firstLength, last + 1, readPart)
-    // Every write has a head of its own. If the head is still the same, nobody has written meanwhile.
+    // Every write has a different head. If the head is still the same, nothing has been written
+    // meanwhile.
     const head = (await this.#lanes.send(key, readHead(key), true)) as Buffer
     return isReplaced || !head.equals(value.subarray(0, HEAD_BYTES)) ? 'replaced' : { ...object, bytes }
   }

@@ -27,13 +27,13 @@ import { RedisReader, readHead, SMALL_BYTES } from './reader.ts'
 import { DELETE, preconditionArguments } from './scripts.ts'
 import { evaluate, RedisWriter } from './writer.ts'
 
-/** How long the start waits for the engine, in milliseconds. The service starts without it, too. */
+/** How long the start waits for the engine, in milliseconds. The service also starts without it. */
 const START_MS = 500
 
-/** Large objects leave one part in so many of `limitBytes` to small ones. */
+/** One part in this many of `limitBytes` is for small objects only. */
 const SPARE_SHARE = 8
 
-/** Errors of a server that is well otherwise: not now, or not here. */
+/** Errors that may end without a change here: the server cannot serve the command now. */
 const TEMPORARY = new Set(
   'ASK BUSY CLUSTERDOWN LOADING MASTERDOWN MISCONF MOVED NOAUTH NOPERM NOREPLICAS OOM READONLY TRYAGAIN UNBLOCKED WRONGPASS'.split(
     ' ',
@@ -45,20 +45,29 @@ export const OPERATIONS = ['get', 'check', 'put', 'delete', 'list'] as const
 export type Operation = (typeof OPERATIONS)[number]
 
 export interface RedisStoreOptions extends RemoteEngine {
-  /** What every key begins with. */
+  /** The prefix of every key. */
   keyPrefix: string
-  /** The most memory of this process that uploads, objects that are read and answers to slow clients may take, in bytes. */
+  /**
+   * The limit of this process's memory for uploads, objects that are read, and responses to slow
+   * clients, in bytes.
+   */
   limitBytes: number
   /** The largest object, in bytes. */
   maxObjectBytes: number
   log: FastifyBaseLogger
-  /** Told of each operation how long it waited in this process, and how long the engine took, however it ended. */
+  /**
+   * Called after each operation, with the time that it waited in this process and the time that the
+   * engine took.
+   */
   observe(operation: Operation, queueSeconds: number, seconds: number): void
-  /** Told of each transfer that has waited for its turn in vain. */
+  /** Called for each transfer that has waited too long for its turn. */
   onRefused(): void
 }
 
-/** Keeps objects in Redis or Valkey, alone or clustered: an object is a key, so that any write is one server's. */
+/**
+ * Keeps objects in Redis or Valkey, in one server or a cluster. Each object is one key, so each
+ * write concerns one server.
+ */
 export class RedisStore implements Store {
   readonly engine: string
   readonly #options: RedisStoreOptions
@@ -68,7 +77,7 @@ export class RedisStore implements Store {
   readonly #writer: RedisWriter
   readonly #health: Health
 
-  /** Connects, and waits for that no longer than a moment. */
+  /** Connects, and waits for the first check for at most half a second. */
   static async open(options: RedisStoreOptions): Promise<RedisStore> {
     const store = new RedisStore(options)
     await new Answers().within(START_MS, store.#health.known).catch(() => {})
@@ -84,7 +93,7 @@ export class RedisStore implements Store {
       onError: (error: Error) => this.#health.onError(error),
     }
     this.#lanes = new Lanes({ ...options, ...events }, onRefused)
-    // Any object that is allowed must fit.
+    // The largest object must fit.
     const spareBytes = Math.max(0, Math.min(limitBytes / SPARE_SHARE, limitBytes - maxObjectBytes))
     this.#memory = new Gate(limitBytes, onRefused, spareBytes)
     this.#reader = new RedisReader(this.#lanes, this.#memory)
@@ -110,7 +119,8 @@ export class RedisStore implements Store {
   }
 
   put(id: string, object: NewObject, preconditions?: Preconditions): Promise<PutOutcome> {
-    // A server that does not answer makes the client library keep the bytes, which count until it drops them.
+    // The client library keeps the bytes while the server does not answer. They count until the
+    // library drops them.
     const onSettled = () => this.release(object.bytes.length)
     return this.#run('put', (span) => this.#writer.put(this.#key(id), object, preconditions, span, onSettled))
   }
@@ -132,7 +142,7 @@ export class RedisStore implements Store {
     })
   }
 
-  /** The bytes of an answer are in this process alone. They count until the client has taken them. */
+  /** Only this process has the bytes of a response. They count until the client has read them. */
   reading({ bytes }: StoredObject): () => void {
     this.#memory.force(bytes.length)
     return () => this.release(bytes.length)
@@ -181,9 +191,10 @@ export class RedisStore implements Store {
   }
 
   /**
-   * Acts, and takes the time.
+   * Runs an operation and measures its time.
    *
-   * @throws {HttpError} 503 for errors that may be over soon. An error of a server is a fault if it is not in {@link TEMPORARY}.
+   * @throws {HttpError} 503 for connection errors and {@link TEMPORARY} errors. Other errors of a
+   * server are thrown as they are.
    */
   async #run<T>(operation: Operation, act: (span: Span) => Promise<T>): Promise<T> {
     const begunAt = performance.now()
@@ -192,7 +203,7 @@ export class RedisStore implements Store {
       .catch((error) => {
         if (error instanceof HttpError) throw error
         const code = errorCode(error)
-        // A primary that has become a replica says so on its old connections: the address may lead to another one now.
+        // The server has become a replica. Its address may lead to the new primary now.
         if (code === 'READONLY') this.#lanes.renew()
         throw code === undefined || TEMPORARY.has(code) ? engineUnavailable(error) : error
       })

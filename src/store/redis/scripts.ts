@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import type { Preconditions } from '../../http/preconditions.ts'
 import { HEAD_BYTES } from './object.ts'
 
-/** A Lua script, and the hash under which the server keeps it. */
+/** A Lua script, and its hash, under which the server keeps it. */
 export interface Script {
   text: string
   sha1: string
@@ -10,13 +10,14 @@ export interface Script {
 
 const script = (text: string): Script => ({ text, sha1: hash('sha1', text) })
 
-/** What the scripts answer when the object that is to be moved is not there, or not as it was written. */
+/** The error of MOVE if the staged object does not exist, or is not as it was written. */
 const LOST = 'TRYAGAIN the object was staged for too long'
 
 /**
- * The beginning of PUT, MOVE and DELETE. It reads the entity tag of the object that exists at the time ARGV[1] (Unix time in
- * milliseconds). Then it evaluates the preconditions, as `failing` in src/http/preconditions.ts does. ARGV[2] and ARGV[3] are the
- * numbers of entity tags of If-Match and If-None-Match, or -1 if the field is absent. The tags follow.
+ * The beginning of PUT, MOVE and DELETE. It reads the entity tag of the object that exists at the
+ * time ARGV[1] (Unix time in milliseconds). Then it evaluates the preconditions, as `failing` in
+ * src/http/preconditions.ts does. ARGV[2] and ARGV[3] are the numbers of entity tags of If-Match
+ * and If-None-Match, or -1 if the field is absent. The tags follow.
  */
 const BEGIN = `
 local head = redis.call('GETRANGE', KEYS[1], 0, ${HEAD_BYTES - 1})
@@ -34,7 +35,10 @@ local fails = (matches >= 0 and not lists(4, matches)) or (excludes >= 0 and lis
 rest = rest + math.max(excludes, 0)
 `
 
-/** Writes an object. After the preconditions: its value, and the end of its life (Unix time in milliseconds) or nothing. */
+/**
+ * Writes an object. After the preconditions: the value, and when it expires (Unix time in
+ * milliseconds) or an empty string.
+ */
 export const PUT = script(`${BEGIN}
 if fails then return 'precondition_failed' end
 if ARGV[rest + 1] == '' then
@@ -46,8 +50,9 @@ return etag and 'replaced' or 'created'
 `)
 
 /**
- * Prepares KEYS[1] for an object that is written in parts: the head ARGV[1], zeros up to the length ARGV[2], and a time to live
- * of ARGV[3] milliseconds. The server allocates exactly this length. A string that grows has up to 1 MiB to spare instead.
+ * Prepares KEYS[1] for an object that is written in parts: the head ARGV[1], zeros up to the length
+ * ARGV[2], and a time to live of ARGV[3] milliseconds. The server allocates exactly this length. A
+ * string that grows has up to 1 MiB to spare instead.
  */
 export const STAGE = script(`
 redis.call('SETRANGE', KEYS[1], ARGV[2] - 1, '\\0')
@@ -55,7 +60,10 @@ redis.call('SETRANGE', KEYS[1], 0, ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 `)
 
-/** Moves a staged object from KEYS[2] to KEYS[1]. After the preconditions: its head, and the end of its life as in PUT. */
+/**
+ * Moves a staged object from KEYS[2] to KEYS[1]. After the preconditions: its head, and when it
+ * expires as in PUT.
+ */
 export const MOVE = script(`${BEGIN}
 if redis.call('GETRANGE', KEYS[2], 0, ${HEAD_BYTES - 1}) ~= ARGV[rest] then return redis.error_reply('${LOST}') end
 if fails then
@@ -71,7 +79,7 @@ end
 return etag and 'replaced' or 'created'
 `)
 
-/** Deletes an object. Nothing follows the preconditions. */
+/** Deletes an object. No arguments follow the preconditions. */
 export const DELETE = script(`${BEGIN}
 if not etag then return 'miss' end
 if fails then return 'precondition_failed' end
@@ -81,7 +89,7 @@ return 'deleted'
 
 const tagsOf = (tags: Preconditions['ifMatch']) => (tags === '*' ? ['*'] : (tags ?? []))
 
-/** The arguments that PUT, MOVE and DELETE begin with. */
+/** The first arguments of PUT, MOVE and DELETE. */
 export function preconditionArguments(preconditions: Preconditions | undefined): string[] {
   const now = `${Date.now()}`
   if (preconditions === undefined) return [now, '-1', '-1']

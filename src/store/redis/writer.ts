@@ -10,10 +10,13 @@ import { MOVE, PUT, preconditionArguments, type Script, STAGE } from './scripts.
 /** No id contains this character. A key with it is an object that is not complete yet. */
 export const STAGING = '\u0001'
 
-/** How long the server keeps a staged object after the last part, in milliseconds: its writer has died. */
+/**
+ * How long the server keeps a staged object after the last part, in milliseconds, in case its
+ * writer dies.
+ */
 const STAGED_MS = 60_000
 
-/** The end of an object's life for the scripts: Unix time in milliseconds, or nothing. */
+/** When an object expires, for the scripts: Unix time in milliseconds, or an empty string. */
 const endMs = ({ expires }: NewObject) => (expires === undefined ? '' : `${expires * 1000}`)
 
 /**
@@ -41,23 +44,30 @@ interface Write {
   readonly object: NewObject
   readonly preconditions: Preconditions | undefined
   readonly span: Span
-  /** Says that the client library holds bytes of the object. Returns the function to call when it does not any more. */
+  /**
+   * Says that the client library holds bytes of the object. Returns the function to call when it
+   * does not any more.
+   */
   hold(): () => void
 }
 
-/** Writes objects: one script writes a small one; a large one is staged in parts, and a script moves it to its key. */
+/**
+ * Writes objects: one script writes a small one; a large one is staged in parts, and a script moves
+ * it to its key.
+ */
 export class RedisWriter {
   readonly #lanes: Lanes
   readonly #prefix: string
 
-  /** @param prefix begins every key. */
+  /** @param prefix is the prefix of every key. */
   constructor(lanes: Lanes, prefix: string) {
     this.#lanes = lanes
     this.#prefix = prefix
   }
 
   /**
-   * @param onSettled is called when the client library does not hold any of the object's bytes any more.
+   * @param onSettled is called when the client library does not hold any of the object's bytes any
+   * more.
    * @throws {HttpError} 503 if the wait is too long.
    */
   put(
@@ -101,7 +111,7 @@ export class RedisWriter {
     const { bytes } = object
     const head = formatHead(object)
     const staged = `${this.#prefix}${STAGING}${writeName()}${this.#lanes.tagFor(key)}`
-    // It waits for its turn as a part does, before the server has anything to keep.
+    // It waits for its turn like a part, before the server has anything to keep.
     const sendFirst = (args: Arguments) =>
       this.#lanes.transfer(staged, { direction: 'write', bytes: PART_BYTES, span }, args)
     await evaluate(sendFirst, STAGE, [staged], [head, `${HEAD_BYTES + bytes.length}`, `${STAGED_MS}`])
@@ -109,7 +119,8 @@ export class RedisWriter {
       await forEachPart(0, bytes.length, async (at, length) => {
         const part = bytes.subarray(at, at + length)
         const write = ['SETRANGE', staged, `${HEAD_BYTES + at}`, part]
-        // If the server has removed the key meanwhile, the part makes it anew, and it must not stay.
+        // If the server has removed the key meanwhile, the part creates it again, so it must
+        // expire.
         const keep = ['PEXPIRE', staged, `${STAGED_MS}`]
         await this.#lanes.transfer(
           staged,
