@@ -1,4 +1,4 @@
-/** The engine that a contract is tested with: the memory, unless {@link useEngine} has named another. */
+/** The engine that the contract tests use: memory, unless {@link useEngine} has set another one. */
 import type { Test } from 'tap'
 import { type App, build as buildApp } from './helper.ts'
 import { runSync } from './process.ts'
@@ -12,13 +12,13 @@ export function useEngine(engine: { url: string; servers: Server[] }): void {
   servers = engine.servers
 }
 
-/** Whether it is in another process, whose clock and memory are its own. */
+/** Whether the engine is in another process, which has its own clock and memory. */
 export const isRemote = () => url !== 'memory:'
 
-/** What `/metrics` says when nothing is stored. Servers use memory all the same. */
+/** The values of `/metrics` when no object is stored. Servers use memory even then. */
 export const nothingStored = () => ({ storage_objects: 0, ...(!isRemote() && { storage_bytes: 0 }) })
 
-/** Builds an application on the engine, with nothing stored. */
+/** Builds an application on the engine, without any objects. */
 export function build(t: Test, env: NodeJS.ProcessEnv = {}, lines: Record<string, unknown>[] = []): App {
   for (const { port } of servers) runSync('redis-cli', '-p', `${port}`, 'flushall')
   return buildApp(t, { STORAGE_URL: url, ...env }, lines)

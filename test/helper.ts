@@ -7,8 +7,8 @@ import { loadConfig } from '../src/plugins/config.ts'
 import { runSync } from './process.ts'
 
 /**
- * Builds an application from environment variables, silent unless told otherwise, and closes it after the test.
- * What it logs it adds to `lines`, parsed.
+ * Builds an application from environment variables, and closes it after the test. It logs nothing
+ * unless `LOG_LEVEL` is set. Its log lines are parsed and added to `lines`.
  */
 export function build(t: Test, env: NodeJS.ProcessEnv = {}, lines: Record<string, unknown>[] = []) {
   const stream = { write: (line: string) => void lines.push(JSON.parse(line)) }
@@ -31,7 +31,10 @@ export interface Answer {
   body: Buffer
 }
 
-/** Sends one request over a real connection, its path as it is given, and returns the whole answer. */
+/**
+ * Sends one request over a real connection, and returns the whole response. The path is sent
+ * unchanged.
+ */
 export async function send(options: RequestOptions, body?: Uint8Array): Promise<Answer> {
   const outgoing = request({ host: '127.0.0.1', agent: false, ...options })
   outgoing.end(body)
@@ -43,7 +46,10 @@ export async function send(options: RequestOptions, body?: Uint8Array): Promise<
   return { statusCode: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) }
 }
 
-/** Writes bytes to a connection as they are, and returns all that comes back until the server closes it. */
+/**
+ * Writes bytes to a connection, and returns all bytes that the server sends until it closes the
+ * connection.
+ */
 export async function exchange(port: number, ...bytes: (string | Uint8Array)[]): Promise<string> {
   const socket = connect(port, '127.0.0.1')
   for (const part of bytes) socket.write(part)
@@ -52,13 +58,16 @@ export async function exchange(port: number, ...bytes: (string | Uint8Array)[]):
   return answer
 }
 
-/** The answer to a request that was refused, as the client sees it: its status line, and the error. */
+/** The status line and the error of a refusal that was read from a connection. */
 export function refusal(answer: string): [string | undefined, string | undefined] {
   const [head = '', body = ''] = answer.split('\r\n\r\n')
   return [head.split('\r\n')[0], body && JSON.parse(body).error]
 }
 
-/** A page of `/metrics` without its exemplars, as series and values: `{'http_requests_in_flight': 0, ...}`. */
+/**
+ * The series of a page of `/metrics` and their values, without exemplars:
+ * `{'http_requests_in_flight': 0, ...}`.
+ */
 export function parsePage(page: string): Record<string, number> {
   const lines = page.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
   return Object.fromEntries(
@@ -70,7 +79,7 @@ export function parsePage(page: string): Record<string, number> {
   )
 }
 
-/** What an application's `/metrics` says. */
+/** The series of an application's `/metrics` and their values. */
 export async function scrape(app: App): Promise<Record<string, number>> {
   await app.ready()
   return parsePage(await app.registry.metrics())
@@ -81,7 +90,7 @@ export function requestCount(method: string, path: string, statusCode: number): 
   return `http_request_duration_seconds_count{method="${method}",path="${path}",status_code="${statusCode}"}`
 }
 
-/** What requests are refused for whatever their path: the `reason` of `http_requests_rejected_total`. */
+/** The values of the label `reason` of `http_requests_rejected_total`. */
 export const REASONS = [
   ...[
     'bad_url',
@@ -96,10 +105,12 @@ export const REASONS = [
   ...['header_count', 'header_overflow', 'timeout', 'connect'],
 ]
 
-/** The name of the series that counts refusals for a reason. */
+/** The name of the series that counts the rejections for a reason. */
 export const rejectionCount = (reason: string) => `http_requests_rejected_total{reason="${reason}"}`
 
-/** Every method that Node.js's parser knows: no public list has those that are not HTTP's. */
+/**
+ * Every method that Node.js's parser accepts. No public list has the methods that are not HTTP's.
+ */
 export function parserMethods(): string[] {
   const script = "JSON.stringify(require('internal/test/binding').internalBinding('http_parser').allMethods)"
   return JSON.parse(
@@ -107,10 +118,10 @@ export function parserMethods(): string[] {
   )
 }
 
-/** What takes longer hangs, on any machine. In seconds. */
+/** A condition that takes longer never holds, on any machine. In seconds. */
 const HANGING_SECONDS = 60
 
-/** Waits until a condition holds, looking again whenever the event loop has gone round; fails when it hangs. */
+/** Waits until a condition holds. Checks it every few milliseconds, and fails after a minute. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 1000 * HANGING_SECONDS
   while (!(await condition())) {
@@ -120,8 +131,9 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
 }
 
 /**
- * Stops `Date.now()` for the length of a test, at a whole second: the test sets `now`, in Unix milliseconds. It is a minute
- * ahead, so that a server with a clock of its own ends no life before the test does.
+ * Stops `Date.now()` at a whole second during a test. The test sets `now`, in Unix milliseconds. It
+ * starts a minute ahead, so that a server with its own clock removes no object before the test
+ * expects it.
  */
 export function stopClock(t: Test): { now: number } {
   const { now } = Date

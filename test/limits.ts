@@ -33,7 +33,7 @@ export interface Timed {
   judge(): Promise<void>
 }
 
-/** Each of the operations may take `limitMs` milliseconds, but for a share of them that may be late. */
+/** Each operation may take `limitMs` milliseconds. A share of them may be late. */
 export function limit(t: Pick<Test, 'ok' | 'comment'>, limitMs: number, what: string, lateShare = 0): Timed {
   const late: [begunMs: number, endedMs: number][] = []
   let count = 0

@@ -1,23 +1,26 @@
 /**
- * A network of a limited speed: a proxy in a separate thread, so that its work does not delay the code under test. Each direction
- * has the full speed, as in a switched network.
+ * A network of a limited speed: a proxy in a separate thread, so that its work does not delay the
+ * code under test. Each direction has the full speed, as in a switched network.
  */
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { parentPort, Worker, workerData } from 'node:worker_threads'
 import type { Test } from 'tap'
 
-/** How much of one connection is on the link at once, in bytes. The other connections have their turn in between. */
+/**
+ * How much of one connection is on the link at once, in bytes. The other connections have their
+ * turn in between.
+ */
 const TURN_BYTES = 128 * 1024
 
-/** How late the link may be and still catch up, in milliseconds, because a busy machine lets its thread wait. */
+/** The delay that the link can make up, in milliseconds. A busy machine makes its thread wait. */
 const CATCH_UP_MS = 20
 
 export interface LinkCounts {
   /** Bytes from the server to its clients, and from the clients to the server. */
   down: number
   up: number
-  /** How many connections there have been so far. */
+  /** The number of connections so far. */
   connections: number
 }
 

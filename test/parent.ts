@@ -1,4 +1,7 @@
-/** Ends this process soon after its parent. If npm is killed, tap does not notice, nor do tests if tap is. */
+/**
+ * Ends this process soon after its parent. tap does not notice if npm is killed, and a test does
+ * not notice if tap is killed.
+ */
 const INTERVAL_MS = 500
 const parent = process.ppid
 

@@ -1,6 +1,7 @@
 /**
- * Starts the programs that tests and benchmarks need. Their environment does not depend on the user's
- * settings. None of them outlives the process that has started it, however that process ends.
+ * Starts the programs that tests and benchmarks need. Their environment does not depend on the
+ * user's settings. None of them outlives the process that has started it, however that process
+ * ends.
  */
 import { type ChildProcess, type StdioOptions, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -12,7 +13,7 @@ import type { Readable, Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import './parent.ts'
 
-/** The variables that programs inherit: where things are, and which Docker engine to use. */
+/** The variables that programs inherit: paths, and the Docker engine. */
 const INHERITED = ['PATH', 'HOME', 'TMPDIR', 'XDG_RUNTIME_DIR']
 const DOCKER = ['HOST', 'CONFIG', 'CONTEXT', 'CERT_PATH', 'TLS_VERIFY'].map((name) => `DOCKER_${name}`)
 
@@ -57,7 +58,10 @@ const bare = (args: string[], env?: Variables): [string, string[]] => [
   ['-i', ...Object.entries(environment(env)).map(([name, value]) => `${name}=${value}`), ...args],
 ]
 
-/** `NUMBER COMMAND` adds a command, `NUMBER` drops it. At the end of the input they run, the last first. */
+/**
+ * `NUMBER COMMAND` adds a command, `NUMBER` drops it. At the end of the input they run, the last
+ * first.
+ */
 const GUARD = `
   { number = $1 + 0; sub(/^[0-9]+ ?/, ""); commands[number] = $0; if (number > last) last = number }
   END { for (; last > 0; last--) if (commands[last] != "") system(commands[last]) }`
@@ -65,9 +69,9 @@ let guardInput: Writable | undefined
 let guarded = 0
 
 /**
- * Runs a command when this process has ended, even if SIGKILL has ended it. A process in another session
- * reads a pipe, which the kernel closes when this process ends. Commands run one after another, the last
- * first.
+ * Runs a command when this process has ended, even if SIGKILL has ended it. A process in another
+ * session reads a pipe, which the kernel closes when this process ends. Commands run one after
+ * another, the last first.
  *
  * @returns a function that drops the command.
  */
@@ -122,7 +126,7 @@ export async function run(args: string[], { input = '', ...options }: RunOptions
 /**
  * Runs a program to its end, and returns what it prints.
  *
- * @throws {Error} with its standard error where it fails.
+ * @throws {Error} with the program's standard error if it fails.
  */
 export async function outputOf(args: string[], options?: RunOptions): Promise<string> {
   const { status, stdout, stderr } = await run(args, options)
@@ -130,7 +134,7 @@ export async function outputOf(args: string[], options?: RunOptions): Promise<st
   return stdout
 }
 
-/** Runs a short program to its end, and blocks this process meanwhile. */
+/** Runs a short program to its end. This process is blocked until then. */
 export function runSync(...args: string[]): Result {
   return spawnSync(...bare(args), { encoding: 'utf8' })
 }

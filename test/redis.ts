@@ -6,7 +6,7 @@ import { Answers } from '../src/store/redis/answers.ts'
 import { until } from './helper.ts'
 import { freePorts, lacking, outputOf, start, stop, temporaryDirectory } from './process.ts'
 
-/** Whether there is a redis-server. Without one the file is skipped; in CI it fails. */
+/** Whether redis-server is installed. Without it the file is skipped, and in CI it fails. */
 export function hasRedis(t: Test): boolean {
   const missing = lacking('redis-server')
   if (missing) t.plan(0, `skipped: ${missing}`)
@@ -26,12 +26,14 @@ export function waitForEngine(t: Test): void {
 export interface Server {
   readonly port: number
   readonly url: string
-  /** Starts it again, on the same port and directory, and waits until it takes connections. */
+  /**
+   * Starts the server again on the same port and directory, and waits until it accepts connections.
+   */
   start(): Promise<void>
-  /** Ends it as a power cut would. */
+  /** Kills the server, as a power cut would. */
   kill(): Promise<void>
   signal(signal: NodeJS.Signals): void
-  /** Asks it something, by redis-cli. */
+  /** Sends a command with redis-cli. */
   ask(...command: string[]): Promise<string>
 }
 
@@ -67,7 +69,10 @@ export async function startRedis(t: Test, args: string[] = [], cli: string[] = [
   return server
 }
 
-/** A directory with a certificate for 127.0.0.1, the authority that has signed it, and another one: made by openssl. */
+/**
+ * A directory with a certificate for 127.0.0.1, the authority that has signed it, and another
+ * authority. openssl makes them.
+ */
 export async function certificates(t: Test): Promise<string> {
   const dir = t.testdir({ 'san.cnf': 'subjectAltName=IP:127.0.0.1' })
   const openssl = (...args: string[]) => outputOf(['openssl', ...args], { cwd: dir })
@@ -82,21 +87,25 @@ export async function certificates(t: Test): Promise<string> {
   return dir
 }
 
-/** What makes a server listen for TLS too, without asking for certificates of clients. */
+/** The arguments with which a server also listens for TLS, and requires no client certificates. */
 export const tlsArguments = (dir: string, port: number) => [
   ...['--tls-port', `${port}`, '--tls-auth-clients', 'no', '--tls-ca-cert-file', `${dir}/ca.crt`],
   ...['--tls-cert-file', `${dir}/server.crt`, '--tls-key-file', `${dir}/server.key`],
 ]
 
 export interface ClusterOptions {
-  /** Of each primary. */
+  /** The number of replicas of each primary. */
   replicas?: 0 | 1
-  /** A directory of {@link certificates}: then the cluster is for TLS, among its servers too. */
+  /**
+   * A directory of {@link certificates}. With it the cluster uses TLS, also between its servers.
+   */
   tls?: string
   password?: string
 }
 
-/** A server that is silent for so long counts as failed. A busy machine must not cause this. */
+/**
+ * After this time without an answer a server counts as failed. A busy machine must not cause this.
+ */
 const NODE_TIMEOUT_MS = '5000'
 
 /** Starts a cluster of three primaries. */
@@ -156,6 +165,9 @@ export async function startCluster(
   return { url: `${tls === undefined ? 'redis' : 'rediss'}+cluster://${addresses.join(',')}`, servers }
 }
 
-/** What a log says of the engine's going and coming; a refusal, of which one a minute is logged, has a status code. */
+/**
+ * The log messages about the state of the engine. Lines with a status code are refusals, which are
+ * left out.
+ */
 export const messages = (lines: Record<string, unknown>[]) =>
   lines.filter(({ msg, statusCode }) => /^storage engine/.test(`${msg}`) && !statusCode).map(({ msg }) => msg)

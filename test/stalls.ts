@@ -1,6 +1,6 @@
 /**
- * Runs in a separate thread. Adds up how long this process and its children waited for a core, and how
- * long the whole machine stood still.
+ * Runs in a separate thread. Adds up how long this process and its children waited for a core, and
+ * how long the whole machine stood still.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { isMainThread, workerData } from 'node:worker_threads'
@@ -9,12 +9,12 @@ export const TICK_MS = 10
 /** The size of the record, in ticks: an hour. */
 export const TICKS = 360_000
 
-/** New children are looked for once in so many turns. */
+/** The number of turns between two searches for new children. */
 const TURNS_A_LOOK = 20
 
-/** What the threads share. */
+/** The data that the threads share. */
 export interface Watch {
-  /** The total waiting time at each tick, in milliseconds. NaN until the tick has come. */
+  /** The total waiting time at each tick, in milliseconds. NaN before the tick. */
   readonly stalledMs: Float64Array
   readonly startedMs: number
 }
