@@ -20,7 +20,7 @@ t.test(
       cases.map(async ([env, begun]) => {
         const socket = connect(await listen(build(t, env)), '127.0.0.1')
         socket.write(begun)
-        // It does make progress, but slowly.
+        // It makes progress, but slowly.
         const dripping = setInterval(() => socket.write('x'), 50)
         const started = performance.now()
         let answer = ''

@@ -24,7 +24,7 @@ import { build, scrape } from './helper.ts'
 
 const read = (file: string) => readFileSync(file, 'utf8')
 
-/** The rows of a table, as cells of Markdown, by the beginning of its first line. */
+/** The cells of a Markdown table, row by row. `head` is the beginning of the table's first line. */
 function table(file: string, head: string, after = ''): string[][] {
   const page = read(file)
   const [, , ...rows] =
@@ -40,7 +40,7 @@ function table(file: string, head: string, after = ''): string[][] {
   )
 }
 
-/** What stands in backticks. */
+/** The texts in backticks. */
 const codes = (markdown = '') => [...markdown.matchAll(/`([^`]*)`/g)].map(([, code = '']) => code)
 
 /** Variables and their defaults, as the tables below a heading of docs/configuration.md have them. */

@@ -2,7 +2,9 @@ import { globSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import t from 'tap'
 
-/** The layers of src/, from the lowest to the highest. Rooms of one layer do not know each other. */
+/**
+ * The layers of src/, from the lowest to the highest. Rooms of one layer do not know each other.
+ */
 const LAYERS = [
   ['src/http/'],
   ['src/metrics/'],

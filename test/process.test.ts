@@ -7,7 +7,10 @@ import t, { type Test } from 'tap'
 import { until } from './helper.ts'
 import { freePorts, hasProgram, outputOf, run, start, stop } from './process.ts'
 
-/** A process that starts a server, which listens on a port, and makes a folder, prints its path and its own id, and waits. */
+/**
+ * A process that starts a server, which listens on a port, and makes a folder, prints its path and
+ * its own id, and waits.
+ */
 const parentOf = (port: number) => `
   import { createServer } from 'node:net'
   import { start, temporaryDirectory } from './test/process.ts'

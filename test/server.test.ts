@@ -8,7 +8,7 @@ import t, { type Test } from 'tap'
 import { send, until } from './helper.ts'
 import { start as startProgram, stop } from './process.ts'
 
-/** A log line of the process, or what it says before it has a logger. */
+/** A log line of the process, or its output before it has a logger. */
 type Line = Record<string, unknown> & { msg?: string }
 
 /** Starts the service as a process, on a free port, and stops it after the test. */
@@ -212,7 +212,7 @@ t.test('a second Ctrl-C ends the process at once, with 1', async (t) => {
   await beginUpload(await service.port())
   service.child.kill('SIGINT')
   await service.logged('stopping without a drain')
-  // The same Ctrl-C for half a second.
+  // For half a second another SIGINT belongs to the same Ctrl-C.
   const repeating = setInterval(() => service.child.kill('SIGINT'), 100)
   t.match(await service.exit, { code: 1 })
   clearInterval(repeating)
@@ -227,7 +227,7 @@ t.test('a process without a free file descriptor goes on, and serves when there 
       .resume(),
   )
   await Promise.all(sockets.map((socket) => once(socket, 'connect')))
-  // Longer than whatever looks at the process each second.
+  // Longer than the checks that run each second.
   await sleep(1500)
   t.equal(service.child.exitCode, null)
   for (const socket of sockets) socket.destroy()

@@ -8,7 +8,7 @@ import { send } from '../helper.ts'
 const SMALL = Buffer.from(Array.from({ length: 1024 }, (_, i) => i))
 const LARGE = Buffer.concat([SMALL, SMALL])
 
-/** What a handler answers, and how often the kernel was called for it. */
+/** The response of a handler, and the number of writes to the kernel. */
 async function answer(
   handle: (response: ServerResponse) => void,
 ): Promise<{ body: Buffer; calls: string[] }> {

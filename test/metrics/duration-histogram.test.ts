@@ -6,7 +6,7 @@ const traceId = '0af7651916cd43dd8448eb211c80319c'
 const spanId = 'b7ad6b7169203331'
 const traceparent = `00-${traceId}-${spanId}-01`
 
-/** A request without anything that is told of it. */
+/** A request without a trace and without a failure. */
 const PLAIN = { headers: {}, failure: undefined }
 
 /** The exemplars of the buckets that have one, by their bounds. */

@@ -1,4 +1,4 @@
-/** Both pages, read by parsers that are not ours. */
+/** Reads both pages with parsers of other projects. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -9,7 +9,7 @@ import { freePorts, lacking, outputOf, run, runSync, start, stop, temporaryDirec
 
 const OPENMETRICS = { accept: 'application/openmetrics-text' }
 
-/** A service that has seen odd requests, slow ones and failures, and where it listens. */
+/** A service that has answered odd, slow and failed requests, and its port. */
 async function odd(t: Test): Promise<{ app: App; port: number }> {
   const app = build(t, { FAULTS: 'DELETE=500@1,GET=delay:20ms@1' })
   const port = await listen(app)
@@ -35,7 +35,7 @@ t.test('promtool finds nothing to criticise in the text format', { skip: lacking
   t.equal(promtool.status, 0, promtool.stderr)
 })
 
-/** Prints how many samples there are, and how many exemplars. */
+/** Prints the numbers of samples and exemplars. */
 const PYTHON = `
 import sys
 from prometheus_client.openmetrics.parser import text_string_to_metric_families

@@ -5,7 +5,7 @@ import type { FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
 import { build, exchange, listen, scrape, send, until } from '../helper.ts'
 
-/** What the plugin looks at of a request that is complete. */
+/** The parts of a complete request that the plugin reads. */
 const reply = { request: { raw: { complete: true } } } as FastifyReply
 
 t.test('pipelined requests on one connection act in order', async (t) => {

@@ -10,16 +10,19 @@ const TARGET_MS = 200
 const INTERVAL_MS = 500
 const MAX_WORK_MS = 100
 
-/** A queue stands after so long: the first request above the target comes at most MAX_WORK_MS after it. */
+/**
+ * After this time a queue is a standing queue. The first request above the target comes at most
+ * MAX_WORK_MS later.
+ */
 const STANDING_MS = TARGET_MS + MAX_WORK_MS + INTERVAL_MS
 
-/** Requests that take so long together, each no longer than what counts as work. */
+/** Requests that take this time together. None takes longer than the time that counts as work. */
 const working = (milliseconds: number): number[] =>
   milliseconds > MAX_WORK_MS ? [MAX_WORK_MS, ...working(milliseconds - MAX_WORK_MS)] : [milliseconds]
 
 /**
- * An application with a route under the plugin, `/MILLISECONDS`, which takes so long by a clock that stands still otherwise, and
- * one that is not, `/exempt`.
+ * An application with a route under the plugin, `/MILLISECONDS`, which takes so long by a clock
+ * that stands still otherwise, and one that is not, `/exempt`.
  */
 function guarded(t: Test, options: OverloadOptions = {}) {
   let now = 0
@@ -38,13 +41,16 @@ function guarded(t: Test, options: OverloadOptions = {}) {
       return 'ok'
     })
   })
-  /** The status codes of requests that arrive in one turn of the event loop, by how long each takes. */
+  /**
+   * The status codes of requests that arrive in one turn of the event loop. The argument is how
+   * long each takes.
+   */
   async function turn(...milliseconds: number[]): Promise<number[]> {
     const answers = await Promise.all(milliseconds.map((duration) => app.inject(`/${duration}`)))
     await setImmediate()
     return answers.map(({ statusCode }) => statusCode)
   }
-  /** The status codes of the last requests of a turn, which come after others that take so long in all. */
+  /** The status codes of the last requests of a turn. The earlier ones take this time together. */
   async function turnAfter(work: number, ...milliseconds: number[]): Promise<number[]> {
     return (await turn(...working(work), ...milliseconds)).slice(-milliseconds.length)
   }

@@ -126,7 +126,7 @@ t.test(
     const app = build(t)
     const port = await listen(app)
     for (const [name, [request, statusCode, error]] of Object.entries(cases)) {
-      // What follows on the connection is never acted on.
+      // The rest of the connection is ignored.
       const answer = await exchange(port, `${request}${PUT}Content-Length: 8\r\n\r\nsmuggled`)
       const [status, message] = refusal(answer)
       t.match(status, `HTTP/1.1 ${statusCode} `, name)
@@ -163,7 +163,8 @@ t.test('no method or version that the parser knows beyond HTTP reaches the route
       for (const version of ['0.9', '1.0', '1.1', '2.0']) {
         const firstLine = `${method} /a ${protocol}/${version}`
         if ((await status((reference.address() as AddressInfo).port, firstLine)) !== 200) continue
-        // The parser does not tell the protocol: with HTTP's own methods and versions it is HTTP, and answered as such.
+        // The parser does not tell the protocol: with HTTP's own methods and versions it is HTTP,
+        // and answered as such.
         let [expected, reason] = [404, '']
         if (method === 'CONNECT') [expected, reason] = [501, 'connect']
         else if (!METHODS.includes(method)) [expected, reason] = [501, 'method']

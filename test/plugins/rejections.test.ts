@@ -34,7 +34,7 @@ t.test('what no route sees is answered, counted by reason, and measured nowhere 
     const before = await scrape(app)
     const answer = await exchange(port, request)
     t.strictSame(refusal(answer), [`HTTP/1.1 ${status}`, error])
-    // RFC 9110 section 6.6.1: a server that has a clock says when.
+    // RFC 9110 section 6.6.1: a server that has a clock sends Date.
     t.match(answer, /\r\ndate: \w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT\r\n/i)
     const after = await scrape(app)
     t.equal(after[rejectionCount(reason)], 1, reason)

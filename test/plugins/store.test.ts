@@ -3,7 +3,7 @@ import type { RedisStoreOptions } from '../../src/store/redis/redis.ts'
 import type { StoreStats } from '../../src/store/store.ts'
 import { build, scrape } from '../helper.ts'
 
-/** An application on an engine over a network that is a few lines of this test. */
+/** An application on an engine over a network. The test itself is the engine. */
 async function buildRemote(t: Test, engine: { trouble?: string; stats(): Promise<StoreStats> }) {
   let options: RedisStoreOptions | undefined
   const open = async (given: RedisStoreOptions) => {

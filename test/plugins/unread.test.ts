@@ -4,7 +4,10 @@ import t, { type Test } from 'tap'
 import { UNREAD } from '../../src/http/one-write-response.ts'
 import { build, listen, send, until } from '../helper.ts'
 
-/** A client that asks many times and never reads: the kernel holds some megabytes of answers, and the service the next one. */
+/**
+ * A client that sends many requests and never reads. The kernel holds some megabytes of responses,
+ * and the service the next one.
+ */
 function deafClient(t: Test, port: number, path: string, times = 2000) {
   const socket = connect(port, '127.0.0.1')
     .on('error', () => {})
@@ -63,7 +66,7 @@ t.test(
     for (let i = 0; i < 1000; i++) {
       await app.inject({ method: 'PUT', url: `/api/buckets/${`${i}`.padEnd(512, '"')}` })
     }
-    // However slow the machine is, pages are whole.
+    // A slow machine must not make pages shorter.
     t.intercept(performance, 'now', { value: () => 0 })
     const { body } = await send({ port, path: '/api/buckets?limit=1000' })
     const fitting = Math.floor((32 * 2 ** 20) / body.length)
@@ -80,7 +83,7 @@ t.test(
       const socket = deafClient(t, port, '/api/buckets?limit=1000', 20)
       await once(socket, 'connect')
       ports.push(socket.localPort)
-      // One after another, so that it is known which has waited longest.
+      // One after another, so that the test knows which one has waited longest.
       await until(() => waiting().includes(socket.localPort))
       t.equal((await send({ port, path: '/api/buckets?limit=1000' })).statusCode, 200)
     }

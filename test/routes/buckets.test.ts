@@ -350,7 +350,7 @@ t.test('an upload for which the machine has no memory is 507, and nothing stays 
   const app = build(t)
   const port = await listen(app)
   const chunked = { 'transfer-encoding': 'chunked' }
-  // The whole by its length, the second step of one that grows, the exact length of one that has grown.
+  // The declared length, the second step of a growing buffer, the exact length of a grown one.
   const cases = [
     [{}, 70_000, 70_000],
     [chunked, 70_000, 131_072],

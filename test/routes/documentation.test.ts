@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { type Answer, type App, build, listen, send, until } from '../helper.ts'
 import { lacking, outputOf, run } from '../process.ts'
 
-/** As much of an OpenAPI document as is looked at here. */
+/** The parts of an OpenAPI document that the tests read. */
 interface Document {
   openapi: string
   paths: Record<string, Record<string, Operation>>
@@ -25,7 +25,7 @@ interface Media {
   schema: object
 }
 
-/** A request that is answered as documented, and what has to be so before it. */
+/** A request that leads to a documented response, and its preparation. */
 interface Recipe {
   env?: NodeJS.ProcessEnv
   prepare?: (app: App, t: Test) => void | Promise<void>
@@ -114,7 +114,7 @@ async function follow(t: Test, method: string, template: string, recipe: Recipe)
 const REDOCLY = ['node_modules/.bin/redocly']
 const TELEMETRY_OFF = { env: { REDOCLY_TELEMETRY: 'off' } }
 
-/** A program that uses the generated client. What is to be refused by the compiler is marked. */
+/** A program that uses the generated client. The lines that the compiler must reject are marked. */
 const CLIENT_PROGRAM = `
 import { ApiError, client, deleteObject, getObject, listObjects, putObject } from './client.ts'
 
@@ -261,7 +261,7 @@ t.test('every documented answer is given, and as it is documented', async (t) =>
       const name = `${status} to ${operation}`
       t.match(`${answer.statusCode}`, new RegExp(`^${status.replace('XX', '..')}$`), name)
       const documented = Object.keys(headers).map((header) => header.toLowerCase())
-      // It is there only where an object has an end.
+      // Only an object that expires has it.
       const expected = documented.filter((header) => header !== 'expiration')
       const present = Object.keys(answer.headers).filter((header) => !GENERIC_HEADERS.has(header))
       t.strictSame(present.sort(), expected.filter((header) => !GENERIC_HEADERS.has(header)).sort(), name)

@@ -10,7 +10,7 @@ import type { WorkloadName } from '../../scripts/bench/workloads.ts'
 import { build, exchange, listen, until } from '../helper.ts'
 import { outputOf, start, stop } from '../process.ts'
 
-/** One of each answer that the workloads ask for. */
+/** One request for each response of the workloads. */
 const REQUESTS = [
   ['PUT /api/buckets/a', 'Content-Length: 5', 'first'],
   ['PUT /api/buckets/a', 'Content-Length: 6', 'second'],
@@ -28,7 +28,10 @@ const REQUESTS = [
 /** Ends the connection after another request, whose answer so keeps its connection open. */
 const LAST = 'GET /api/buckets/none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
 
-/** The answers to {@link REQUESTS}, as they are, except for what is never the same: request ids and times. */
+/**
+ * The answers to {@link REQUESTS}, as they are, except for what is never the same: request ids and
+ * times.
+ */
 async function answers(port: number): Promise<string> {
   let bytes = ''
   for (const request of REQUESTS) bytes += await exchange(port, request, LAST)
@@ -48,7 +51,7 @@ for (const name of ['contract floor', 'framework floor'] as const) {
 
 const COPY = 'storage-api, a second copy'
 
-/** A comparison of three contenders with one round each, of so many microseconds. */
+/** A comparison of three contenders with one round each, in microseconds. */
 function comparison(us: Record<string, number>, status = '200', othersCores = 0): Comparison {
   const round = (cpuMicroseconds: number): Round => ({
     cpuMicroseconds,

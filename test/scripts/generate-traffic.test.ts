@@ -10,7 +10,10 @@ const SCRIPT = 'scripts/generate_traffic.sh'
 const missing = lacking('curl')
 const skip = missing && `skipped: ${missing}`
 
-/** Starts a service, and returns the script's environment, and a count of the requests that are not probes. */
+/**
+ * Starts a service, and returns the script's environment, and a count of the requests that are not
+ * probes.
+ */
 async function serve(t: Test) {
   const app = build(t)
   const counter = { requests: 0 }
@@ -20,7 +23,7 @@ async function serve(t: Test) {
   return { env: { BASE_URL: `http://127.0.0.1:${await listen(app)}` }, counter }
 }
 
-/** How many answers the script has counted in all. */
+/** The number of responses that the script has counted. */
 const total = (stdout: string) =>
   [...stdout.matchAll(/^\d{3}: (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0)
 

@@ -4,7 +4,7 @@ import { CountedStore } from '../../src/store/counted.ts'
 import { MemoryStore } from '../../src/store/memory/memory.ts'
 import type { Store } from '../../src/store/store.ts'
 
-/** An engine that answers later, as one over a network does. */
+/** An engine that answers later, like one over a network. */
 function remote(store: Store): Store {
   return {
     engine: 'remote',
@@ -23,7 +23,7 @@ function remote(store: Store): Store {
   }
 }
 
-/** Holds where there is nothing. */
+/** Holds if there is no object. */
 const NOTHING: Preconditions = { ifMatch: undefined, ifNoneMatch: '*' }
 
 function put(store: Store, id: string, size: number, preconditions?: Preconditions) {

@@ -5,7 +5,7 @@ import { MemoryStore } from '../../../src/store/memory/memory.ts'
 import { stopClock } from '../../helper.ts'
 import { outputOf } from '../../process.ts'
 
-/** Puts as the service does: the payload is reserved first. */
+/** Puts an object like the service, which reserves the payload first. */
 function put(store: MemoryStore, id: string, size: number, fill = id) {
   return store.reserve(size)
     ? store.put(id, { bytes: Buffer.alloc(size, fill), etag: `"${size}"`, expires: undefined })
@@ -86,7 +86,7 @@ t.test(
     if (read === undefined) return t.fail('not found')
     const copies = Array.from({ length: 10 }, () => store.reading(read))
     t.equal(put(store, 'c', 1), 'full')
-    // The body of a PUT that is empty needs no room.
+    // An empty body needs no room.
     t.equal(put(store, 'b', 0), 'replaced')
     t.equal(store.delete('a'), 'deleted')
     t.equal(store.delete('b'), 'deleted')
@@ -105,7 +105,7 @@ t.test('objects that expire together are swept in steps, between which others ha
     store.put(`${i}`, { bytes: Buffer.allocUnsafeSlow(0), etag: '""', expires })
   }
   clock.now = expires * 1000
-  // However fast the machine is, a step of 1 ms looks at the time a hundred times.
+  // A step of 1 ms reads the time a hundred times, even on a fast machine.
   let ms = 0
   t.intercept(performance, 'now', {
     value: () => {
@@ -131,7 +131,7 @@ t.test('a sweep that takes longer than the interval is one step in each turn all
   const expires = Math.ceil(clock.now / 1000) + 60
   for (let i = 0; i < 100; i++) store.put(`${i}`, { bytes: Buffer.alloc(0), etag: '""', expires })
   clock.now = expires * 1000
-  // A millisecond passes at each look at the time: a step removes one object.
+  // A millisecond passes whenever the time is read, so a step removes one object.
   let now = 0
   t.intercept(performance, 'now', { value: () => now++ })
 

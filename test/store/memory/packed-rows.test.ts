@@ -10,7 +10,7 @@ t.test('bytes stay what they are while others come and go', async (t) => {
   const packed = new PackedRows()
   const expected = new Map<RowOwner, Buffer>()
   for (let i = 0; i < 20_000; i++) {
-    // First more come than go, then more go than come.
+    // First more rows are added than removed, then the other way round.
     if (expected.size === 0 || randomInt(10) < (i < 10_000 ? 7 : 3)) {
       const added = owner(SIZES[randomInt(SIZES.length)] as number)
       const bytes = randomBytes(added.size)

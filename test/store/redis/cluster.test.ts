@@ -74,7 +74,7 @@ if (hasRedis(t)) {
     await until(async () => (await readiness(app)).error === 'storage engine does not answer')
     const closed = build(t, { STORAGE_URL: `redis+cluster://127.0.0.1:${port}` })
     await closed.ready()
-    // While it still waits for the first answer.
+    // It still waits for the first answer.
     await within(t, 500, 'closing', async () => closed.close())
   })
 

@@ -1,4 +1,4 @@
-/** Which connection a command goes over, and what is made of connections that do not answer. */
+/** Which connection a command uses, and how silent connections are replaced. */
 import t, { type Test } from 'tap'
 import { Answers, TimeLimitError } from '../../../src/store/redis/answers.ts'
 import type {
@@ -57,7 +57,7 @@ async function open(t: Test) {
       '../../../src/store/redis/answers.ts': { Answers: FakeAnswers, TimeLimitError },
     },
   )
-  /** Ends the time limit of everything that is not answered. */
+  /** Lets the time limits of all unanswered commands expire. */
   const expire = () => {
     for (const reject of rejections.splice(0)) reject(new TimeLimitError('late'))
   }
@@ -66,7 +66,7 @@ async function open(t: Test) {
   return { lanes, connections, checks, small, reading: others.slice(0, 2), writing: others.slice(2), expire }
 }
 
-/** Answers everything that has been sent. */
+/** Answers all commands that have been sent. */
 function answer({ sent }: FakeConnection, value: unknown = 1): void {
   for (const { resolve } of sent.splice(0)) resolve(value)
 }
@@ -163,7 +163,7 @@ t.test('a check that is late says nothing while another connection brings answer
   t.strictSame(await checking, [undefined])
   t.ok(connections.every(({ renewed }) => renewed.length === 0))
 
-  // This connection alone has died: after some time it is replaced alone.
+  // Only this connection is dead. After some time it alone is replaced.
   for (let checks = 1; checks < 4; checks++) {
     t.equal(last.renewed.length, 0)
     const checking = lanes.check('k')

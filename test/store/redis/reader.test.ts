@@ -16,7 +16,7 @@ const url = (id: string) => `/api/buckets/${encodeURIComponent(id)}`
 const put = (app: App, id: string, payload: Buffer, headers = {}, query = '') =>
   app.inject({ method: 'PUT', url: url(id) + query, payload, headers })
 
-/** An object as the server has it. */
+/** The value of an object in the server. */
 function value(fill: string, length: number): Buffer {
   const bytes = Buffer.alloc(length, fill)
   return Buffer.concat([Buffer.from(formatHead({ bytes, etag: `"${fill}"`, expires: undefined })), bytes])

@@ -40,13 +40,14 @@ async function listAll(app: App, query: string, between = async (_page: number) 
   return ids
 }
 
-/** How long a request may take at most, in milliseconds, whatever the engine does. */
+/** The longest time for a request, in milliseconds, whatever the engine does. */
 const ANSWER_LIMIT_MS = 2000
 
 /**
  * Sends requests one after another, from several clients at once, until it is stopped.
  *
- * @returns what stops it, how many answers there were of each status code, and what has been written.
+ * @returns a function that stops it, the number of responses for each status code, and the objects
+ * that have been written.
  */
 function load(
   t: Test,
@@ -166,7 +167,7 @@ if (hasRedis(t)) {
       for (const limit of [1, 2, 7, 100, 1000]) {
         t.strictSame(new Set(await listAll(app, `limit=${limit}`)), new Set(there), `by ${limit}`)
       }
-      // The server's table grows and is rebuilt, and cursors are of the one before.
+      // The server's table grows and is rebuilt. The cursors belong to the former table.
       const seen = new Set(
         await listAll(app, 'limit=2', async (page) => {
           if (page % 10 === 0 && page < 200) await store(300 + page * 20, 500 + page * 20)
@@ -195,11 +196,11 @@ if (hasRedis(t)) {
       ]
       for (const text of wrong) {
         const answer = await app.inject(`/api/buckets?cursor=${Buffer.from(text).toString('base64url')}`)
-        // Nothing at all is the first page.
+        // An empty cursor means the first page.
         t.equal(answer.statusCode, text === '' ? 200 : 400, text)
       }
       t.equal((await scrape(app))['storage_operations_total{operation="list",outcome="error"}'], 0)
-      // Of another cluster, or an earlier run of the server: the listing begins anew.
+      // A cursor of another cluster or an earlier run of the server: the listing starts again.
       for (const text of [`another0 0 ${run} ${cursor}  `, `${cluster} 0 ${'0'.repeat(40)} ${cursor}  `]) {
         const page = await app.inject(
           `/api/buckets?limit=1000&cursor=${Buffer.from(text).toString('base64url')}`,
@@ -366,7 +367,7 @@ if (hasRedis(t)) {
       const page = await within(t, 1000, 'a scrape', () => scrape(app))
       t.equal(page.storage_objects, undefined, 'a scrape has what there is')
       t.equal((await other.inject(url('a'))).statusCode, 503)
-      // While it is being looked at: that began within half a second, and takes a whole one.
+      // A check is running. It began within half a second, and takes a second.
       await other.close()
       await until(async () => (await readiness(app)).error === 'storage engine does not answer')
       for (const method of ['GET', 'PUT', 'DELETE'] as const) {

@@ -1,4 +1,4 @@
-/** How objects are written, and what is left when that fails. */
+/** How objects are written, and what remains after a failure. */
 import { mock } from 'node:test'
 import t from 'tap'
 import type { Arguments, ConnectionOptions } from '../../../src/store/redis/connection.ts'
@@ -158,7 +158,7 @@ if (hasRedis(t)) {
       }
       t.equal(await write(), 'created')
       t.ok((bytes[0] as number) < 3.6 * MIB, `${bytes[0]} bytes`)
-      // The server has removed it, and the last part has made it anew.
+      // The server has removed it, and the last part has created it again.
       meddle = async (staged) => {
         await server.ask('del', staged)
         await server.ask('setrange', staged, '100000', 'x')
