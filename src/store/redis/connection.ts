@@ -1,6 +1,6 @@
 import { createClient, createCluster, RESP_TYPES } from '@redis/client'
-import slots from '@redis/client/dist/lib/utils/calculate-slot.js'
 import type { Address, RemoteEngine } from '../storage-url.ts'
+import { hashTagOf, makeHashTags, slotOf } from './hash-tags.ts'
 
 /** How long a connection may take to open, with TLS and greeting, or be silent, in milliseconds. */
 const CONNECT_MS = 1000
@@ -151,22 +151,6 @@ class SingleConnection implements Connection {
   }
 }
 
-const calculateSlot = slots.default
-const SLOTS = 16_384
-
-/** A hash tag for each slot of a cluster. Made once, in 24 ms, if there is a cluster. */
-let tags: string[] | undefined
-
-function makeTags(): string[] {
-  const made: string[] = []
-  for (let number = 0, found = 0; found < SLOTS; number++) {
-    const slot = calculateSlot(`${number}`)
-    if (made[slot] === undefined) found++
-    made[slot] ??= `{${number}}`
-  }
-  return made
-}
-
 /**
  * A cluster. It connects to a server when the server is needed, so that one that is down does not
  * delay the others.
@@ -179,7 +163,7 @@ class ClusterConnection implements Connection {
   constructor(options: ConnectionOptions) {
     this.#options = options
     this.#cluster = this.open(options.addresses)
-    tags ??= makeTags()
+    makeHashTags()
     this.renew()
   }
 
@@ -206,11 +190,11 @@ class ClusterConnection implements Connection {
   }
 
   addressOf(key: string): string {
-    return this.#cluster.slots[calculateSlot(key)]?.master.address ?? ''
+    return this.#cluster.slots[slotOf(key)]?.master.address ?? ''
   }
 
   tagFor(key: string): string {
-    return tags?.[calculateSlot(key)] as string
+    return hashTagOf(key)
   }
 
   primaries(): Primary[] {
