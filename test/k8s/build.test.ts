@@ -6,7 +6,7 @@ const byName = (manifests: Manifest[]) =>
 
 for (const stack of stacks) {
   t.test(
-    `kubectl and kustomize, from the last component to the first, make the same of ${stack.name}`,
+    `kubectl, and kustomize with the components in reverse order, render the same ${stack.name}`,
     async (t) => {
       const other = await stack.render('kustomize build', stack.components.toReversed())
       t.equal(other.length, stack.manifests.length, 'as many')

@@ -11,22 +11,26 @@ const GRAFANA = files(stack, 'grafana', 'configuration')
 const composed = parse(read('compose/prometheus/prometheus.yml'))
 const discovering = parse(PROMETHEUS['prometheus.yml'] ?? '')
 
-/** Kubernetes' binary units: `5Gi`. */
+/** The bytes of a quantity such as `5Gi`. */
 const bytes = (quantity: string) => Number(quantity.replace('Gi', '')) * 2 ** 30
 
-t.test('promtool accepts what is mounted for Prometheus', { skip: lacking('promtool') }, async (t) => {
-  const directory = t.testdir(PROMETHEUS as Record<string, string>)
-  const check = await run(['promtool', 'check', 'config', join(directory, 'prometheus.yml')])
-  t.equal(check.status, 0, check.stdout + check.stderr)
-  t.match(check.stdout, /2 rule files found/, 'rule files')
-})
+t.test(
+  'promtool accepts the mounted configuration of Prometheus',
+  { skip: lacking('promtool') },
+  async (t) => {
+    const directory = t.testdir(PROMETHEUS as Record<string, string>)
+    const check = await run(['promtool', 'check', 'config', join(directory, 'prometheus.yml')])
+    t.equal(check.status, 0, check.stdout + check.stderr)
+    t.match(check.stdout, /2 rule files found/, 'rule files')
+  },
+)
 
-t.test('the rules and alerts are those of Compose, byte for byte', async (t) => {
+t.test('the rules and alerts are the files of Compose, byte for byte', async (t) => {
   for (const file of ['rules.yml', 'alerts.yml'])
     t.equal(PROMETHEUS[file], read('compose/prometheus', file), file)
 })
 
-t.test('what Grafana reads is what it reads in Compose, byte for byte, at the same paths', async (t) => {
+t.test('Grafana reads the files of Compose, byte for byte, at the same paths', async (t) => {
   const paths = [
     'grafana.ini',
     'provisioning/datasources/prometheus.yaml',
@@ -66,7 +70,7 @@ t.test('configuration and data are mounted where Compose mounts them', async (t)
   }
 })
 
-t.test('Prometheus keeps exemplars, in both', async (t) => {
+t.test('Prometheus keeps exemplars, as in Compose', async (t) => {
   const flag = '--enable-feature=exemplar-storage'
   const { command } = parse(read('compose/prometheus/compose.yaml')).services.prometheus
   t.ok(command.includes(flag))
@@ -74,7 +78,7 @@ t.test('Prometheus keeps exemplars, in both', async (t) => {
   t.ok(composed.storage.exemplars.max_exemplars > 0)
 })
 
-t.test('Prometheus scrapes as in Compose, and asks each pod instead of a Service', async (t) => {
+t.test('Prometheus scrapes as in Compose, but each pod instead of a Service', async (t) => {
   const { scrape_configs: composedJobs, ...composedRest } = composed
   const { scrape_configs: jobs, ...rest } = discovering
   t.strictSame(rest, composedRest, 'intervals, rule files and exemplars')
@@ -111,7 +115,7 @@ t.test('Prometheus scrapes as in Compose, and asks each pod instead of a Service
   )
 })
 
-t.test('Prometheus keeps as long as in Compose, in less than its volume', async (t) => {
+t.test('Prometheus keeps data as long as in Compose, in less than its volume', async (t) => {
   const { args } = stack.pod('prometheus').spec.containers[0] as Pod['spec']['containers'][0]
   const { command } = parse(read('compose/prometheus/compose.yaml')).services.prometheus
   const size = '--storage.tsdb.retention.size='
@@ -124,7 +128,7 @@ t.test('Prometheus keeps as long as in Compose, in less than its volume', async 
   t.ok(share > 0.5 && share <= 0.8, `retention.size is ${share} of the volume`)
 })
 
-t.test('the PrometheusRule is what npm run prometheus-rule makes of the rules and alerts', async (t) => {
+t.test('the PrometheusRule is the output of npm run prometheus-rule', async (t) => {
   const made = await outputOf([process.execPath, 'k8s/components/prometheus-operator/prometheus-rule.ts'])
   t.equal(read('k8s/components/prometheus-operator/prometheus-rule.yaml'), made, 'the file is up to date')
   const groups = ['rules.yml', 'alerts.yml'].flatMap((file) => parse(read('compose/prometheus', file)).groups)
@@ -161,10 +165,10 @@ t.test('the ServiceMonitor scrapes as Prometheus does, under the same job and in
 })
 
 t.test(
-  'with the Prometheus Operator its Grafana finds the dashboard, and ours is gone with our Prometheus',
+  'with the Prometheus Operator its Grafana finds the dashboard, and the stack has no own Grafana and Prometheus',
   async (t) => {
     for (const { name, manifests, dashboard } of withOperator()) {
-      t.equal(dashboard?.metadata.labels.grafana_dashboard, '1', `${name}: the side-car's label`)
+      t.equal(dashboard?.metadata.labels.grafana_dashboard, '1', `${name}: the label for the sidecar`)
       const left = manifests.filter(({ metadata }) =>
         ['prometheus', 'grafana'].includes(metadata.labels['app.kubernetes.io/name'] as string),
       )
@@ -173,7 +177,7 @@ t.test(
   },
 )
 
-t.test('Valkey starts as in Compose, and is asked the same', async (t) => {
+t.test('Valkey has the command and the health check of Compose', async (t) => {
   const { command, healthcheck } = parse(read('compose/valkey/compose.yaml')).services.valkey
   const inPod = (text: string) => text.replaceAll('$$', '$')
   for (const stack of stacksWith('valkey')) {
@@ -187,23 +191,29 @@ t.test('Valkey starts as in Compose, and is asked the same', async (t) => {
   }
 })
 
-t.test('Valkey has the memory of Compose, and room on its volume for what it writes anew', async (t) => {
-  const { mem_limit } = parse(read('compose/valkey/compose.yaml')).services.valkey
-  const [, maxmemory] = /^maxmemory (\d+)mb$/m.exec(read('compose/valkey/valkey.conf')) ?? []
-  for (const stack of stacksWith('valkey')) {
-    const { spec } = stack.get('StatefulSet', 'valkey') as Manifest<'StatefulSet'>
-    const [{ resources }] = spec.template.spec.containers as [Pod['spec']['containers'][0]]
-    t.equal(resources.limits.memory, mem_limit.replace('m', 'Mi'), `${stack.name}: limit`)
-    t.equal(resources.requests.memory, resources.limits.memory, `${stack.name}: reserved`)
-    const data = Number(maxmemory) * 2 ** 20
-    t.ok(data <= (parseInt(mem_limit, 10) * 2 ** 20 * 2) / 3, `${stack.name}: a third is for the rest`)
-    const [claim] = spec.volumeClaimTemplates as [Manifest<'PersistentVolumeClaim'>]
-    const volume = bytes(claim.spec.resources.requests.storage as string)
-    t.ok(volume >= 4 * data, `${stack.name}: twice a file that has grown to twice the data`)
-  }
-})
+t.test(
+  'Valkey has the memory of Compose, and a volume that is large enough for a rewrite of its file',
+  async (t) => {
+    const { mem_limit } = parse(read('compose/valkey/compose.yaml')).services.valkey
+    const [, maxmemory] = /^maxmemory (\d+)mb$/m.exec(read('compose/valkey/valkey.conf')) ?? []
+    for (const stack of stacksWith('valkey')) {
+      const { spec } = stack.get('StatefulSet', 'valkey') as Manifest<'StatefulSet'>
+      const [{ resources }] = spec.template.spec.containers as [Pod['spec']['containers'][0]]
+      t.equal(resources.limits.memory, mem_limit.replace('m', 'Mi'), `${stack.name}: limit`)
+      t.equal(resources.requests.memory, resources.limits.memory, `${stack.name}: reserved`)
+      const data = Number(maxmemory) * 2 ** 20
+      t.ok(
+        data <= (parseInt(mem_limit, 10) * 2 ** 20 * 2) / 3,
+        `${stack.name}: a third is left for everything else`,
+      )
+      const [claim] = spec.volumeClaimTemplates as [Manifest<'PersistentVolumeClaim'>]
+      const volume = bytes(claim.spec.resources.requests.storage as string)
+      t.ok(volume >= 4 * data, `${stack.name}: two files of twice the data`)
+    }
+  },
+)
 
-/** What the combinations with the operator's component have. */
+/** The combinations with the component `prometheus-operator`. */
 function withOperator() {
   return stacksWith('prometheus-operator').map((stack) => ({
     name: stack.name,

@@ -20,36 +20,34 @@ type Container = Pod['spec']['containers'][0]
 
 const NAME = 'app.kubernetes.io/name'
 const VERSION = 'app.kubernetes.io/version'
-/** Secrets that the operator may make: all are optional. */
+/** Optional Secrets. */
 const SECRETS = ['grafana-admin', 'storage-api-tokens']
-/** Secrets that the operator has to make: the key that is read, the components that need it, and why. */
+/** Required Secrets: the key, the components that need it, and the reason. */
 const REQUIRED_SECRETS: Record<string, { key: string; components: Component[]; why: string }> = {
   valkey: {
     key: 'password',
     components: ['replicated', 'valkey'],
-    why: 'an engine without a password is open to whoever reaches its port',
+    why: 'an engine without a password is open to everyone who reaches its port',
   },
 }
-/** What the standard `restricted` lets pods mount. */
+/** The types of volumes that the Pod Security Standard `restricted` allows. */
 const VOLUME_TYPES = [
-  ...[
-    'configMap',
-    'csi',
-    'downwardAPI',
-    'emptyDir',
-    'ephemeral',
-    'persistentVolumeClaim',
-    'projected',
-    'secret',
-  ],
+  'configMap',
+  'csi',
+  'downwardAPI',
+  'emptyDir',
+  'ephemeral',
+  'persistentVolumeClaim',
+  'projected',
+  'secret',
 ]
-/** What the kubelet keeps of a container's log, in MiB. */
+/** The size of a container's log at which the kubelet drops the oldest lines, in MiB. */
 const LOG_MIB = 50
 const MAX_CONFIG_MAP_BYTES = 256 * 1024
-/** How long requests under way may take after the drain, in seconds: FINISH_MS of src/server.ts. */
+/** The time for open requests after the drain, in seconds: FINISH_MS of src/server.ts. */
 const FINISH_SECONDS = 10
 
-/** Each container of each combination, with what it is called in a message. */
+/** Each container of each combination, with its name in messages. */
 const containers: { where: string; stack: Stack; pod: Pod; container: Container }[] = stacks.flatMap(
   (stack) =>
     stack.pods.flatMap(([name, pod]) =>
@@ -79,50 +77,47 @@ const mib = (quantity: string) => {
   return Number(number) * (unit === 'Gi' ? 1024 : 1)
 }
 
-t.test(
-  'every pod keeps to the Pod Security Standard `restricted`, which the namespace enforces',
-  async (t) => {
-    for (const stack of stacks) {
-      for (const mode of ['enforce', 'audit', 'warn']) {
-        const [namespace] = stack.all('Namespace')
-        t.equal(
-          namespace?.metadata.labels[`pod-security.kubernetes.io/${mode}`],
-          'restricted',
-          `${stack.name}: ${mode}`,
-        )
-      }
-    }
-    for (const { where, pod } of pods) {
-      const { spec } = pod
-      t.equal(spec.securityContext.runAsNonRoot, true, `non-root: ${where}`)
-      t.equal(spec.securityContext.seccompProfile.type, 'RuntimeDefault', `seccomp: ${where}`)
-      for (const field of ['hostNetwork', 'hostPID', 'hostIPC'] as const) {
-        t.notOk(spec[field], `no ${field}: ${where}`)
-      }
-      for (const { name, ...volume } of spec.volumes ?? []) {
-        t.ok(
-          Object.keys(volume).every((type) => VOLUME_TYPES.includes(type)),
-          `volume type: ${where} ${name}`,
-        )
-      }
-    }
-    for (const { where, container } of containers) {
-      const { securityContext, ports } = container
-      t.strictSame(securityContext.capabilities, { drop: ['ALL'] }, `no capabilities: ${where}`)
-      t.equal(securityContext.allowPrivilegeEscalation, false, `no privilege escalation: ${where}`)
-      t.notOk(securityContext.privileged, `not privileged: ${where}`)
-      for (const field of ['runAsNonRoot', 'runAsUser', 'runAsGroup', 'seccompProfile'] as const) {
-        t.equal(securityContext[field], undefined, `${field} is the pod's: ${where}`)
-      }
-      t.ok(
-        ports.every(({ hostPort }) => hostPort === undefined),
-        `no host port: ${where}`,
+t.test('every pod meets the Pod Security Standard `restricted`, which the namespace enforces', async (t) => {
+  for (const stack of stacks) {
+    for (const mode of ['enforce', 'audit', 'warn']) {
+      const [namespace] = stack.all('Namespace')
+      t.equal(
+        namespace?.metadata.labels[`pod-security.kubernetes.io/${mode}`],
+        'restricted',
+        `${stack.name}: ${mode}`,
       )
     }
-  },
-)
+  }
+  for (const { where, pod } of pods) {
+    const { spec } = pod
+    t.equal(spec.securityContext.runAsNonRoot, true, `non-root: ${where}`)
+    t.equal(spec.securityContext.seccompProfile.type, 'RuntimeDefault', `seccomp: ${where}`)
+    for (const field of ['hostNetwork', 'hostPID', 'hostIPC'] as const) {
+      t.notOk(spec[field], `no ${field}: ${where}`)
+    }
+    for (const { name, ...volume } of spec.volumes ?? []) {
+      t.ok(
+        Object.keys(volume).every((type) => VOLUME_TYPES.includes(type)),
+        `volume type: ${where} ${name}`,
+      )
+    }
+  }
+  for (const { where, container } of containers) {
+    const { securityContext, ports } = container
+    t.strictSame(securityContext.capabilities, { drop: ['ALL'] }, `no capabilities: ${where}`)
+    t.equal(securityContext.allowPrivilegeEscalation, false, `no privilege escalation: ${where}`)
+    t.notOk(securityContext.privileged, `not privileged: ${where}`)
+    for (const field of ['runAsNonRoot', 'runAsUser', 'runAsGroup', 'seccompProfile'] as const) {
+      t.equal(securityContext[field], undefined, `${field} is the pod's: ${where}`)
+    }
+    t.ok(
+      ports.every(({ hostPort }) => hostPort === undefined),
+      `no host port: ${where}`,
+    )
+  }
+})
 
-t.test('every pod has a user and group that no node has, and a root that it cannot write', async (t) => {
+t.test('every pod has a user and group that no node has, and a read-only root file system', async (t) => {
   for (const { where, pod } of pods) {
     const { runAsUser, runAsGroup, fsGroup = 10_000 } = pod.spec.securityContext
     t.ok(runAsUser >= 10_000, `uid: ${where}`)
@@ -139,9 +134,9 @@ t.test('the user and group of storage-api are those of its image', async (t) => 
   t.match(readFileSync('Dockerfile', 'utf8'), `USER ${runAsUser}:${runAsGroup}\n`, 'uid and gid')
 })
 
-t.test('every probe asks a port and a path that exist, and liveness is not readiness', async (t) => {
+t.test('every probe checks a port and a path that exist, and liveness is not readiness', async (t) => {
   const app = build(t)
-  /** Valkey speaks no HTTP: probes run commands. configuration.test.ts has those of Compose. */
+  /** Valkey does not speak HTTP, so that its probes run commands. configuration.test.ts compares them with Compose. */
   const commands = ['valkey']
   const known: Record<string, string[]> = {
     prometheus: ['/-/healthy', '/-/ready'],
@@ -220,7 +215,7 @@ t.test('every selector selects', async (t) => {
   }
 })
 
-t.test('selectors are names alone, which no release changes', async (t) => {
+t.test('selectors use the name only, because a release must not change them', async (t) => {
   for (const { where, manifest } of documents) {
     if (!['Deployment', 'StatefulSet', 'PodDisruptionBudget', 'Service'].includes(manifest.kind)) continue
     const { selector } = (manifest as Manifest<'Deployment'>).spec
@@ -228,7 +223,7 @@ t.test('selectors are names alone, which no release changes', async (t) => {
   }
 })
 
-t.test('every port that something refers to is there', async (t) => {
+t.test('every port that a manifest refers to exists', async (t) => {
   for (const stack of stacks) {
     for (const { metadata, spec } of stack.all('Service')) {
       const ports = stack.pod(metadata.name).spec.containers.flatMap(({ ports }) => ports)
@@ -252,7 +247,7 @@ t.test('every port that something refers to is there', async (t) => {
 })
 
 t.test(
-  'every ConfigMap, Secret, ServiceAccount, claim and Role that something refers to is there',
+  'every ConfigMap, Secret, ServiceAccount, claim and Role that a manifest refers to exists',
   async (t) => {
     for (const { where, name, stack, pod } of pods) {
       const { spec } = pod
@@ -268,7 +263,7 @@ t.test(
         if (secret !== undefined) {
           const { secretName, name = secretName, optional } = secret as Record<string, unknown>
           const { components = [], why } = REQUIRED_SECRETS[name as string] ?? {}
-          t.not(optional, true, `Secret ${name} is required, for ${why}: ${where}`)
+          t.not(optional, true, `Secret ${name} is required, because ${why}: ${where}`)
           t.ok(
             components.some((component) => stack.has(component)),
             `Secret ${name} is one that these components need: ${where}`,
@@ -313,7 +308,7 @@ t.test(
   },
 )
 
-t.test('a changed configuration is another pod, but for dashboards, which Grafana reads again', async (t) => {
+t.test('a changed configuration starts new pods, except for dashboards, which Grafana reloads', async (t) => {
   for (const { where, manifest } of documents) {
     if (manifest.kind !== 'ConfigMap') continue
     t.match(manifest.metadata.name, /^(grafana-dashboards|[a-z-]+-[a-z0-9]{10})$/, `hash: ${where}`)
@@ -327,7 +322,7 @@ t.test('ConfigMaps are small enough for the annotation of kubectl apply', async 
   }
 })
 
-t.test('roles name what they allow, in this namespace, and only Prometheus has one', async (t) => {
+t.test('only Prometheus has a Role: it can read the pods of this namespace', async (t) => {
   for (const stack of stacks) {
     t.notOk(
       stack.manifests.some(({ kind }) => kind.startsWith('ClusterRole')),
@@ -381,7 +376,7 @@ t.test('images and versions are those of Compose and of package.json', async (t)
   t.equal(stack.pod('storage-api').metadata.labels[VERSION], version, 'version of package.json')
 })
 
-t.test('every container requests and is limited in cpu, memory and disk', async (t) => {
+t.test('every container has requests and limits for CPU, memory and disk', async (t) => {
   const RESOURCES = ['cpu', 'ephemeral-storage', 'memory']
   for (const { where, container, pod } of containers) {
     const { requests, limits } = container.resources
@@ -396,7 +391,7 @@ t.test('every container requests and is limited in cpu, memory and disk', async 
   }
 })
 
-t.test('the memory that storage-api may use is reserved, and is that of Compose', async (t) => {
+t.test('the memory limit of storage-api is reserved, and is the limit of Compose', async (t) => {
   const { requests, limits } = (stack.pod('storage-api').spec.containers[0] as Container).resources
   t.equal(requests.memory, limits.memory, 'reserved')
   t.equal(limits.memory, '512Mi', 'limit')
@@ -407,7 +402,7 @@ t.test('the memory that storage-api may use is reserved, and is that of Compose'
   )
 })
 
-t.test('everything says what it is and belongs to', async (t) => {
+t.test('everything has the recommended labels', async (t) => {
   for (const { where, manifest } of documents) {
     const labels = manifest.metadata.labels
     t.ok(labels[NAME], `name: ${where}`)
@@ -418,7 +413,11 @@ t.test('everything says what it is and belongs to', async (t) => {
   }
   for (const { where, name, stack, pod } of pods) {
     const workload = stack.workloads.find(({ metadata }) => metadata.name === name)
-    t.strictSame(pod.metadata.labels, workload?.metadata.labels, `a pod as what makes it: ${where}`)
+    t.strictSame(
+      pod.metadata.labels,
+      workload?.metadata.labels,
+      `a pod has the labels of its workload: ${where}`,
+    )
     t.match(
       pod.metadata.labels,
       { [NAME]: name, 'app.kubernetes.io/instance': name, [VERSION]: /^\d+\.\d+\.\d+$/ },
@@ -438,14 +437,14 @@ t.test('no Secret is committed', async (t) => {
   for (const { where, manifest } of documents) t.not(manifest.kind, 'Secret', where)
 })
 
-t.test('storage-api has the time to lose no request', async (t) => {
+t.test('storage-api has enough time to lose no request when it stops', async (t) => {
   for (const stack of stacks) {
     const { spec } = stack.get('Deployment', 'storage-api') as Manifest<'Deployment'>
     const pod = spec.template.spec
     const { lifecycle, env } = pod.containers[0] as Container
     const drain = Number(env.find(({ name }) => name === 'DRAIN_SECONDS')?.value)
     const { seconds } = lifecycle.preStop.sleep
-    t.ok(seconds > 0, `${stack.name}: waits until no Service leads to it`)
+    t.ok(seconds > 0, `${stack.name}: waits until no Service includes it`)
     t.ok(
       seconds + drain + FINISH_SECONDS < pod.terminationGracePeriodSeconds,
       `${stack.name}: sleeping, draining and finishing take less than the grace period`,
@@ -453,18 +452,18 @@ t.test('storage-api has the time to lose no request', async (t) => {
     t.strictSame(
       spec.strategy,
       { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
-      `${stack.name}: the next pod is ready before this one is ended`,
+      `${stack.name}: the new pod is ready before the old pod stops`,
     )
     t.equal(
       spec.replicas,
       stack.has('replicated') ? undefined : 1,
-      `${stack.name}: the autoscaler's number, or one, in which objects are`,
+      `${stack.name}: the autoscaler sets it, or it is one, which holds the objects`,
     )
   }
   t.match(readFileSync('src/server.ts', 'utf8'), `FINISH_MS = ${FINISH_SECONDS}_000`, 'FINISH_MS')
 })
 
-t.test('no variable comes from the names of Services', async (t) => {
+t.test('Services add no environment variables', async (t) => {
   for (const { where, pod } of pods) t.equal(pod.spec.enableServiceLinks, false, where)
 })
 
@@ -488,23 +487,23 @@ t.test('the volume of Valkey has one writer, and the template of its claim never
     )
     for (const { metadata, spec } of all[0]?.spec.volumeClaimTemplates ?? []) {
       t.strictSame(spec.accessModes, ['ReadWriteOnce'], `${name}: one node`)
-      // The API server refuses a StatefulSet whose claims are other ones.
+      // The API server rejects a change of a StatefulSet's claims.
       t.not(metadata.labels[NAME], undefined, `${name}: says whose it is`)
       t.equal(metadata.labels[VERSION], undefined, `${name}: nothing that the next release changes`)
     }
   }
 })
 
-t.test('with `replicated` the autoscaler says how many there are, and there are three', async (t) => {
+t.test('with `replicated` the autoscaler sets the number of replicas, at least three', async (t) => {
   for (const stack of stacksWith('replicated')) {
     const autoscalers = stack.all('HorizontalPodAutoscaler')
     t.strictSame(
       autoscalers.map(({ spec }) => [spec.scaleTargetRef, spec.minReplicas]),
       [[{ apiVersion: 'apps/v1', kind: 'Deployment', name: 'storage-api' }, 3]],
-      `${stack.name}: its target and its least`,
+      `${stack.name}: target and minimum`,
     )
     const { spec } = stack.get('Deployment', 'storage-api') as Manifest<'Deployment'>
-    t.notOk('replicas' in spec, `${stack.name}: none that the next apply would set back`)
+    t.notOk('replicas' in spec, `${stack.name}: the next apply does not reset it`)
     const [autoscaler] = autoscalers as [Manifest<'HorizontalPodAutoscaler'>]
     t.ok(autoscaler.spec.maxReplicas > 3, `${stack.name}: room for more`)
     const [{ resources }] = spec.template.spec.containers as [Container]
@@ -514,13 +513,17 @@ t.test('with `replicated` the autoscaler says how many there are, and there are 
   }
 })
 
-t.test('with `replicated` a node can be drained, and takes not all of them along', async (t) => {
+t.test('with `replicated` a node can be drained, and the drain does not stop all replicas', async (t) => {
   for (const stack of stacksWith('replicated')) {
     const budgets = stack.all('PodDisruptionBudget')
     t.equal(budgets.length, 1, `${stack.name}: one budget`)
     const [{ spec }] = budgets as [Manifest<'PodDisruptionBudget'>]
     t.ok(selects(spec.selector, stack.pod('storage-api').metadata.labels), `${stack.name}: its pods`)
-    t.equal(spec.unhealthyPodEvictionPolicy, 'AlwaysAllow', `${stack.name}: who is not ready may go`)
+    t.equal(
+      spec.unhealthyPodEvictionPolicy,
+      'AlwaysAllow',
+      `${stack.name}: a pod that is not ready can be evicted`,
+    )
     const replicas = stack.get('HorizontalPodAutoscaler', 'storage-api')?.spec.minReplicas ?? 0
     const { minAvailable, maxUnavailable = replicas - Number(minAvailable) } = spec
     t.ok(Number(maxUnavailable) >= 1, `${stack.name}: one may be evicted`)
@@ -548,7 +551,7 @@ t.test('with `replicated` the engine is a Service of the stack, and its password
       continue
     }
     t.equal(engine.password, undefined, `${stack.name}: no password in the URL`)
-    // Without the component it is one elsewhere, whose address the overlay sets.
+    // Without the component the engine is elsewhere, and the overlay sets its address.
     for (const { host, port } of stack.has('valkey') ? engine.addresses : []) {
       const ports = stack.get('Service', host)?.spec.ports ?? []
       t.ok(
@@ -575,7 +578,7 @@ t.test('with `replicated` no waiver for one replica is left', async (t) => {
 })
 
 t.test(
-  'a component changes and removes what it says, and adds the same whatever else there is',
+  'a component has the same effect in every combination, and changes and removes nothing else',
   async (t) => {
     const CHANGED: Record<string, string[]> = {
       'prometheus-operator': ['ConfigMap grafana-dashboards'],

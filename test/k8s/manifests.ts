@@ -24,7 +24,7 @@ import { outputOf } from '../process.ts'
 requireTool('kubectl', 'version', '--client')
 requireTool('kustomize', 'version')
 
-/** A type in which nothing is optional: what is missing all the same fails an assertion. */
+/** A type without optional properties. If one is missing, an assertion fails. */
 type Full<T> = T extends object ? { [K in keyof T]-?: Full<T[K]> } : T
 
 interface Kinds {
@@ -53,7 +53,7 @@ export type Labels = Record<string, string>
 export const COMPONENTS = ['ingress', 'prometheus-operator', 'replicated', 'valkey'] as const
 export type Component = (typeof COMPONENTS)[number]
 
-/** How the stack can be put together: every combination of components, and first the one without any. */
+/** Every combination of components. The first has none. */
 const COMBINATIONS = COMPONENTS.reduce<Component[][]>(
   (combinations, component) =>
     combinations.concat(combinations.map((components) => [...components, component])),
@@ -91,7 +91,7 @@ export class Stack {
     this.components = components
   }
 
-  /** Renders it with one of the tools, and returns its documents. */
+  /** Renders the combination with one of the tools, and returns its documents. */
   async render(
     command: 'kubectl kustomize' | 'kustomize build',
     components = this.components,
@@ -113,7 +113,7 @@ export class Stack {
     return this.all(kind).find(({ metadata }) => metadata.name === name)
   }
 
-  /** The Deployments and StatefulSets: what has pods. */
+  /** The Deployments and StatefulSets. */
   get workloads(): Workload[] {
     return [...this.all('Deployment'), ...this.all('StatefulSet')]
   }
@@ -138,20 +138,24 @@ await Promise.all(
   }),
 )
 export const [stack] = stacks as [Stack]
-/** The one with these components. */
+/** The combination of exactly these components. */
 export const stackOf = (...components: Component[]) =>
   stacks.find(({ name }) => name === nameOf(components)) as Stack
-/** Those with this component, and perhaps others. */
+/** All combinations that include this component. */
 export const stacksWith = (component: Component) => stacks.filter((stack) => stack.has(component))
 
-/** Whether a selector, of which it understands `matchLabels`, selects labels. */
+/**
+ * Whether a selector selects labels.
+ *
+ * @throws {Error} if the selector has more than `matchLabels`.
+ */
 export function selects(selector: { matchLabels: Labels }, labels: Labels): boolean {
   const { matchLabels = {}, ...rest } = selector
   if (Object.keys(rest).length > 0) throw new Error(`not understood: ${Object.keys(rest)}`)
   return Object.entries(matchLabels).every(([label, value]) => labels[label] === value)
 }
 
-/** The files that a pod's volume of ConfigMaps holds, by path. */
+/** The files in a pod's volume of ConfigMaps, by path. */
 export function files(stack: Stack, workload: string, volume: string): Record<string, string | undefined> {
   const found = stack.pod(workload).spec.volumes.find(({ name }) => name === volume)
   const sources = found?.projected?.sources ?? (found === undefined ? [] : [found])

@@ -4,7 +4,7 @@ import { type Labels, type Manifest, type Stack, selects, stacks } from './manif
 type Policy = Manifest<'NetworkPolicy'>
 type Rule = Partial<Policy['spec']['ingress'][0] & Policy['spec']['egress'][0]>
 
-/** Who calls or is called: a pod, or an address outside of the cluster. */
+/** One end of a connection: a pod, or an address outside the cluster. */
 interface Party {
   namespace?: string
   labels?: Labels
@@ -46,7 +46,7 @@ const PORTS: Port[] = [
   { port: 53, protocol: 'UDP' },
 ]
 
-/** Whether a rule of a policy, with its peers under `from` or `to`, lets this party and port pass. */
+/** Whether a rule allows connections with this party at this port. Its peers are in `from` or `to`. */
 function passes({ from, to, ports = [] }: Rule, party: Party, { port, protocol }: Port): boolean {
   const portPasses =
     ports.length === 0 || ports.some((allowed) => allowed.port === port && allowed.protocol === protocol)
@@ -67,14 +67,14 @@ function passes({ from, to, ports = [] }: Rule, party: Party, { port, protocol }
   )
 }
 
-/** What the policies let come to pods of the namespace, or go from them: `from -> to 5000/TCP`. */
+/** The allowed connections to or from the pods of the namespace: `from -> to 5000/TCP`. */
 function traffic(stack: Stack, direction: 'Ingress' | 'Egress'): string[] {
   return [...PARTIES].flatMap(([own, { namespace, labels = {} }]) => {
     if (namespace !== OWN) return []
     const policies = stack
       .all('NetworkPolicy')
       .filter(({ spec }) => spec.policyTypes.includes(direction) && selects(spec.podSelector, labels))
-    // Without a policy of that direction everything passes.
+    // Without a policy for the direction everything is allowed.
     const rules: Rule[] =
       policies.length === 0
         ? [{}]
@@ -96,14 +96,14 @@ const namesFor = (from: string) =>
   ['kube-system/dns', 'node/dns-cache'].flatMap((to) =>
     ['TCP', 'UDP'].map((protocol) => `${from} -> ${to} 53/${protocol}`),
   )
-/** No selector can name the API server: everybody passes for it. */
+/** No selector can select the API server, so that every party is allowed at its ports. */
 const API_SERVER = [...PARTIES.keys()].flatMap((to) =>
   [443, 6443].map((port) => `storage-api/prometheus -> ${to} ${port}/TCP`),
 )
 
 for (const stack of stacks) {
   t.test(
-    `the network policies of ${stack.name} let pass what each part needs, and nothing else`,
+    `the network policies of ${stack.name} allow the connections that each part needs, and no others`,
     async (t) => {
       const operator = stack.has('prometheus-operator')
       const incoming = [
@@ -125,7 +125,7 @@ for (const stack of stacks) {
   )
 
   t.test(
-    `every pod of ${stack.name} has a network policy of its own, in and out, and one denies the rest`,
+    `every pod of ${stack.name} has its own network policy for both directions, and one denies the rest`,
     async (t) => {
       for (const [name, { metadata }] of stack.pods) {
         const own = stack.get('NetworkPolicy', name)

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { run } from '../process.ts'
 import { type Manifest, stack, stacks } from './manifests.ts'
 
-/** The module with the type of a document; those of Kubernetes are of release 1.30. */
+/** The module with the type of a document. The types of Kubernetes are of release 1.30. */
 function typeOf({ apiVersion, kind }: Manifest): [module: string, type: string] {
   const [group, version] = apiVersion.includes('/') ? apiVersion.split('/') : ['core', apiVersion]
   if (group?.endsWith('coreos.com'))
@@ -11,7 +11,7 @@ function typeOf({ apiVersion, kind }: Manifest): [module: string, type: string] 
   return [`kubernetes-types/${group?.split('.')[0]}/${version}.js`, kind]
 }
 
-/** What the compiler has against each document, by its place in the list. */
+/** The compiler's error for each document, by its index. */
 async function mistakes(t: Test, documents: Manifest[]): Promise<Map<number, string>> {
   const sources = documents.map((document, index) => {
     const [module, type] = typeOf(document)
@@ -34,17 +34,14 @@ const documents = [
   ).values(),
 ]
 
-t.test(
-  'each document is one that the API of Kubernetes 1.30 or of the Prometheus Operator knows',
-  async (t) => {
-    const found = await mistakes(t, documents)
-    documents.forEach((document, index) => {
-      t.equal(found.get(index), undefined, `${document.kind} ${document.metadata.name}: no mistakes`)
-    })
-  },
-)
+t.test('each document matches the API of Kubernetes 1.30 or of the Prometheus Operator', async (t) => {
+  const found = await mistakes(t, documents)
+  documents.forEach((document, index) => {
+    t.equal(found.get(index), undefined, `${document.kind} ${document.metadata.name}: no mistakes`)
+  })
+})
 
-t.test('an unknown field would be found in each of them', async (t) => {
+t.test('the compiler finds an unknown field in each document', async (t) => {
   const found = await mistakes(
     t,
     documents.map((document) => ({ ...document, unknown: true })),
@@ -54,7 +51,7 @@ t.test('an unknown field would be found in each of them', async (t) => {
   })
 })
 
-t.test('an unknown field, a wrong type and a missing field would be found deep in one', async (t) => {
+t.test('the compiler finds a nested unknown field, wrong type and missing field', async (t) => {
   const wrong = structuredClone(stack.all('Deployment'))
   type Three = [Manifest<'Deployment'>, Manifest<'Deployment'>, Manifest<'Deployment'>]
   const [unknown, type, missing] = wrong as Three
