@@ -55,9 +55,13 @@ const PLACEHOLDERS: Record<string, string> = {
   TOKEN: 'none',
 }
 
+/** Inside a container the ports are those that the document names. */
+const OUTSIDE = /^(?!.* exec ).*$/gm
+const PORT = RegExp(`\\b(?:${NAMED_PORTS.join('|')})\\b`, 'g')
+
 const fill = (text: string) =>
   text
-    .replace(RegExp(`\\b(?:${NAMED_PORTS.join('|')})\\b`, 'g'), (port) => ports.get(port) as string)
+    .replace(OUTSIDE, (line) => line.replace(PORT, (port) => ports.get(port) as string))
     .replace(/(?<![$\w])[A-Z_]+(?![\w=])/g, (word) => PLACEHOLDERS[word] ?? word)
 
 const bash = (text: string) => ['bash', '-c', `${PREAMBLE}\n${fill(text)}`]
@@ -110,7 +114,7 @@ async function check(t: Test, { kind, text, output }: Block, document: Test): Pr
   }
   const { status, stdout, stderr } = await run(bash(text), { cwd, env })
   t.equal(status, 0, `${stdout}\n${stderr}`)
-  if (output !== undefined) t.equal(stdout, fill(output))
+  if (output !== undefined) t.equal(stdout.trim(), fill(output).trim())
 }
 
 for (const file of DOCUMENTS.filter((name) => !LEFT_OUT.includes(name))) {
