@@ -98,6 +98,33 @@ t.test('.env.example has every variable of Compose, commented out, with its defa
   t.notMatch(example, /^[^#\n]/m, 'a copy of it changes nothing')
 })
 
+t.test('docs/api.md has every route, and no other', async (t) => {
+  const app = build(t)
+  const paths = new Set<string>()
+  app.addHook('onRoute', ({ url }) => void paths.add(url))
+  await app.ready()
+  const routes = new Set<string>()
+  for (const path of paths) {
+    const { headers } = await app.inject({ method: 'OPTIONS', url: path })
+    const documented = path.replace(/^(\/docs\/static\/).*/, '$1FILE')
+    for (const method of `${headers.allow}`.split(', ')) routes.add(`${method} ${documented}`)
+  }
+
+  const headings = [...read('docs/api.md').matchAll(/^## ([A-Z]+(?: and [A-Z]+)*) (\/.*)$/gm)]
+  const said = [
+    ...headings.flatMap(([, methods = '', path]) =>
+      methods.split(' and ').map((method) => `${method} ${path}`),
+    ),
+    ...table('docs/api.md', '| request | response |').flatMap(([requests]) => codes(requests)),
+  ]
+  // The section "Other methods" describes these for all paths.
+  const others = said.flatMap((route) => [
+    route.replace(/^[A-Z]+/, 'OPTIONS'),
+    ...(route.startsWith('GET ') ? [route.replace('GET', 'HEAD')] : []),
+  ])
+  t.strictSame([...routes].sort(), [...new Set([...said, ...others])].sort())
+})
+
 t.test('docs/api.md has every error that a client can get, and no other', async (t) => {
   const examples: Record<string, unknown[]> = {
     idTooLong: [MAX_ID_BYTES],

@@ -4,6 +4,7 @@ import errors from '../../src/plugins/errors.ts'
 import methods from '../../src/plugins/methods.ts'
 import { build, listen, send } from '../helper.ts'
 
+/** Every path, and its methods. */
 const PATHS = {
   '/': 'GET, HEAD, OPTIONS',
   '/api/buckets/a': 'DELETE, GET, HEAD, OPTIONS, PUT',
@@ -21,6 +22,7 @@ t.test('a method that a path does not know is 405, with Allow', async (t) => {
   const port = await listen(build(t))
   for (const [path, allow] of Object.entries(PATHS)) {
     for (const method of ['POST', 'PATCH', 'TRACE', 'QUERY', 'PROPFIND', 'PURGE', 'M-SEARCH']) {
+      if (allow.split(', ').includes(method)) continue
       const { statusCode, headers, body } = await send({ port, path, method }, Buffer.from('{"ignored'))
       t.equal(statusCode, 405, `${method} ${path}`)
       t.equal(headers.allow, allow)
@@ -58,7 +60,8 @@ t.test('OPTIONS * is 204, with the methods that any path knows; any other method
   const port = await listen(build(t))
   const options = await send({ port, path: '*', method: 'OPTIONS' })
   t.equal(options.statusCode, 204)
-  t.equal(options.headers.allow, 'DELETE, GET, HEAD, OPTIONS, PUT')
+  const known = new Set(Object.values(PATHS).flatMap((allow) => allow.split(', ')))
+  t.equal(options.headers.allow, [...known].sort().join(', '))
   t.equal((await send({ port, path: '*' })).statusCode, 404)
 })
 
