@@ -1,11 +1,13 @@
 /** What the documentation says and the code decides: names, defaults, limits, messages. */
 import { globSync, readFileSync } from 'node:fs'
+import { METHODS } from 'node:http'
 import t from 'tap'
 import * as errors from '../src/http/errors.ts'
 import { LINGER_MS } from '../src/http/socket-reading.ts'
 import { BUCKETS_SECONDS } from '../src/metrics/duration-histogram.ts'
 import { configSchema } from '../src/plugins/config.ts'
 import { MAX_WAITING } from '../src/plugins/connections.ts'
+import { FAULTS } from '../src/plugins/faults.ts'
 import { MAX_HEADER_BYTES, MAX_HEADERS, REJECTIONS } from '../src/plugins/rejections.ts'
 import { MAX_UNREAD_BYTES } from '../src/plugins/unread.ts'
 import {
@@ -82,6 +84,30 @@ t.test(
     t.strictSame(new Set(codes(kept)), new Set(Object.keys(settings).filter((name) => !(name in ofCompose))))
   },
 )
+
+t.test('docs/configuration.md has every method, status and bound of FAULTS, and no other', async (t) => {
+  const parts = Object.fromEntries(table('docs/configuration.md', '| part |'))
+  const allowed = (texts: string[], wrap: (text: string) => string) =>
+    new Set(texts.filter((text) => FAULTS.test(wrap(text))))
+  t.strictSame(
+    allowed([...METHODS, '*'], (method) => `${method}=500@1`),
+    new Set(codes(parts.method)),
+  )
+  const statuses = Array.from({ length: 1000 }, (_, status) => `${status}`)
+  t.strictSame(
+    allowed(statuses, (status) => `GET=${status}@1`),
+    new Set(codes(parts.status)),
+  )
+  const delays = Array.from({ length: 100_000 }, (_, ms) => `delay:${ms}ms`)
+  const [shortest, longest] = codes(parts.delay)
+  t.match([...allowed(delays, (delay) => `GET=${delay}@1`)], { 0: shortest, length: 60_000, 59999: longest })
+  const shares = ['0', '0.123456', '0.1234567', '1', '1.1', '2']
+  t.strictSame(
+    allowed(shares, (share) => `GET=500@${share}`),
+    new Set(['0', '0.123456', '1']),
+  )
+  t.strictSame(codes(parts.probability), ['0', '1'])
+})
 
 t.test('.env.example has every variable of Compose, commented out, with its default', async (t) => {
   const example = read('.env.example')

@@ -7,9 +7,7 @@ if (hasRedis(t)) {
   waitForEngine(t)
   useEngine(await startCluster(t))
   process.env.OPERATIONS ??= '1500'
-  await import('./concurrency.test.ts')
-  await import('./preconditions.test.ts')
-  await import('./model.test.ts')
+  await import('./all.ts')
   // Without this, its servers would keep the process alive.
   t.end()
 }
