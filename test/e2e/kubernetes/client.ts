@@ -9,6 +9,7 @@ const CONNECTIONS = 64
 const IDS = 20
 const PAUSE_MS = 250
 const RETRY_MS = 1000
+const REFUSED_MS = 100
 const [host = '127.0.0.1'] = process.argv.slice(2)
 let isStopping = false
 process.once('SIGTERM', () => {
@@ -24,10 +25,17 @@ const result = {
    * Requests that were sent again because an idle connection was closed: RFC 9110, 9.2.2 allows it for PUT and GET.
    */
   retried: 0,
+  /**
+   * Connections that were refused, though one 100 ms later was accepted. A network plugin may not know a new pod yet
+   * when the Service does.
+   */
+  refused: 0,
   /** Answers that ask to send the request again later, because a process has more to do than it can. */
   overloaded: 0,
   /** Requests without a complete answer, by method and error. */
   failed: {} as Record<string, number>,
+  /** When requests failed, in whole seconds since the start. */
+  failedAt: [] as number[],
   /** Answers of status 500 and above: when the first and the last came, in milliseconds of Unix time. */
   unavailable: [] as number[],
   /** Acknowledged objects. */
@@ -41,7 +49,18 @@ interface Answer {
   body: string
 }
 
+/** Sends a request, and once more if its connection is refused: the request has not been sent then. */
 function send(method: string, path: string, agent: Agent | false, body?: string): Promise<Answer> {
+  return attempt(method, path, agent, body).catch(async (error) => {
+    if (error.code !== 'ECONNREFUSED') throw error
+    await sleep(REFUSED_MS)
+    const answer = await attempt(method, path, agent, body)
+    result.refused++
+    return answer
+  })
+}
+
+function attempt(method: string, path: string, agent: Agent | false, body?: string): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const outgoing = request({ host, port: 5000, method, path, agent })
     let isAnswered = false
@@ -94,6 +113,8 @@ async function exchange(
   } catch (error) {
     const failure = `${method} ${(error as NodeJS.ErrnoException).code}`
     result.failed[failure] = (result.failed[failure] ?? 0) + 1
+    const second = Math.floor(performance.now() / 1000)
+    if (result.failedAt.at(-1) !== second) result.failedAt.push(second)
     return undefined
   }
 }
