@@ -1,6 +1,7 @@
 /**
- * Keeps 64 connections to a Storage API busy, `client.ts HOST`, until SIGTERM, and then reads what the service has
- * acknowledged. Prints one line of JSON. Needs nothing but Node.js, so that it can run in a pod.
+ * Keeps 64 connections to a Storage API busy, `client.ts HOST`, until SIGTERM, and then reads what
+ * the service has acknowledged. Prints one line of JSON. Needs nothing but Node.js, so that it can
+ * run in a pod.
  */
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -22,21 +23,27 @@ const result = {
   /** Connections that were opened. */
   connections: 0,
   /**
-   * Requests that were sent again because an idle connection was closed: RFC 9110, 9.2.2 allows it for PUT and GET.
+   * Requests that were sent again because an idle connection was closed: RFC 9110, 9.2.2 allows it
+   * for PUT and GET.
    */
   retried: 0,
   /**
-   * Connections that were refused, though one 100 ms later was accepted. A network plugin may not know a new pod yet
-   * when the Service does.
+   * Connections that were refused, though one 100 ms later was accepted. A network plugin may not
+   * know a new pod yet when the Service does.
    */
   refused: 0,
-  /** Answers that ask to send the request again later, because a process has more to do than it can. */
+  /**
+   * Answers that ask to send the request again later, because a process has more to do than it can.
+   */
   overloaded: 0,
   /** Requests without a complete answer, by method and error. */
   failed: {} as Record<string, number>,
   /** When requests failed, in whole seconds since the start. */
   failedAt: [] as number[],
-  /** Answers of status 500 and above: when the first and the last came, in milliseconds of Unix time. */
+  /**
+   * Answers of status 500 and above: when the first and the last came, in milliseconds of Unix
+   * time.
+   */
   unavailable: [] as number[],
   /** Acknowledged objects. */
   acknowledged: 0,
@@ -49,7 +56,9 @@ interface Answer {
   body: string
 }
 
-/** Sends a request, and once more if its connection is refused: the request has not been sent then. */
+/**
+ * Sends a request, and once more if its connection is refused: the request has not been sent then.
+ */
 function send(method: string, path: string, agent: Agent | false, body?: string): Promise<Answer> {
   return attempt(method, path, agent, body).catch(async (error) => {
     if (error.code !== 'ECONNREFUSED') throw error
@@ -84,8 +93,8 @@ function attempt(method: string, path: string, agent: Agent | false, body?: stri
 }
 
 /**
- * Sends a request: once more on a new connection if the server has closed an idle one, and again later if the service is
- * overloaded.
+ * Sends a request: once more on a new connection if the server has closed an idle one, and again
+ * later if the service is overloaded.
  */
 async function exchange(
   method: string,

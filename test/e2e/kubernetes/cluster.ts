@@ -1,6 +1,6 @@
 /**
- * The stack in a real cluster. Nothing of the user's repository changes: the tests apply a copy. The namespaces are gone
- * when the process has ended, however it ends.
+ * The stack in a real cluster. Nothing of the user's repository changes: the tests apply a copy.
+ * The namespaces are gone when the process has ended, however it ends.
  */
 
 import { once } from 'node:events'
@@ -100,7 +100,10 @@ export function overlay(...components: string[]): string {
   return folder
 }
 
-/** Waits until every Deployment and StatefulSet of the stack is as it was applied, with all of its replicas ready. */
+/**
+ * Waits until every Deployment and StatefulSet of the stack is as it was applied, with all of its
+ * replicas ready.
+ */
 export async function settled(): Promise<void> {
   for (const workload of (await inNamespace('get', 'deployment,statefulset', '--output=name')).split('\n'))
     await inNamespace('rollout', 'status', workload, TIMEOUT)
@@ -195,7 +198,10 @@ export async function debug<T>(pod: string, script: string): Promise<T> {
   return JSON.parse(await inNamespace('logs', pod, `--container=${container}`))
 }
 
-/** Forwards a free port of this machine to a port of the stack, until the test ends, and returns its URL. */
+/**
+ * Forwards a free port of this machine to a port of the stack, until the test ends, and returns its
+ * URL.
+ */
 export async function forward(t: Test, resource: string, port: number): Promise<string> {
   const command = ['kubectl', '--namespace', NAMESPACE, 'port-forward', resource, `:${port}`]
   const child = start(command, { env: ENV })

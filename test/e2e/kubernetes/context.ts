@@ -17,7 +17,10 @@ export async function namedContext(): Promise<string> {
   return current
 }
 
-/** The configuration of one context alone, credentials included. A later change of the current context has no effect. */
+/**
+ * The configuration of one context alone, credentials included. A later change of the current
+ * context has no effect.
+ */
 export const configurationOf = (context: string) =>
   outputOf(['kubectl', 'config', 'view', '--raw', '--flatten', '--minify', '--context', context], {
     env: USERS,

@@ -49,7 +49,10 @@ const VARIABLES = {
 }
 t.comment(`instead of the ports ${PORTS}: ${free}; DURATION=${TRAFFIC_SECONDS}`)
 
-/** Runs a block, and returns its status and all that it prints. What it starts in the background runs on. */
+/**
+ * Runs a block, and returns its status and all that it prints. What it starts in the background
+ * runs on.
+ */
 async function runBlock({ line, script }: Block): Promise<{ status: number | null; output: string }> {
   const file = join(REPOSITORY, `line-${line}`)
   const fd = openSync(file, 'w')

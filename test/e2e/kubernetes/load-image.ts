@@ -1,6 +1,6 @@
 /**
- * Builds the service's image and loads it into the cluster by the command in LOAD_IMAGE, which gets the image's name as
- * its last argument. Without LOAD_IMAGE the image is in the cluster already.
+ * Builds the service's image and loads it into the cluster by the command in LOAD_IMAGE, which gets
+ * the image's name as its last argument. Without LOAD_IMAGE the image is in the cluster already.
  */
 
 import { once } from 'node:events'

@@ -53,8 +53,8 @@ export async function startStrangers(): Promise<void> {
 }
 
 /**
- * Asserts who reaches whom, and prints the table. Callers and goals that `expected` does not name together must not reach
- * each other.
+ * Asserts who reaches whom, and prints the table. Callers and goals that `expected` does not name
+ * together must not reach each other.
  */
 export async function reaches(t: Test, parts: string[], expected: Record<string, string[]>): Promise<void> {
   const goals: Record<string, Goal> = {}

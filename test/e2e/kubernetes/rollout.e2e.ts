@@ -34,7 +34,10 @@ interface Result {
   lost: string[]
 }
 
-/** Loads the service by 64 connections through its Service while something happens, and returns the client's result. */
+/**
+ * Loads the service by 64 connections through its Service while something happens, and returns the
+ * client's result.
+ */
 async function under(name: string, happen: () => Promise<void>, node?: string): Promise<Result> {
   const { spec } = await get<{ spec: { clusterIP: string } }>('service', 'storage-api')
   await startScript(name, CLIENT, { labels: { 'storage-api-client': 'true' }, args: [spec.clusterIP], node })

@@ -181,7 +181,10 @@ function processOf(uid: string): number | undefined {
   return undefined
 }
 
-/** Sends a signal to the service's process in a new pod, and waits until the kubelet has replaced the process. */
+/**
+ * Sends a signal to the service's process in a new pod, and waits until the kubelet has replaced
+ * the process.
+ */
 async function replaceProcess(t: Test, signal: 'SIGKILL' | 'SIGSTOP'): Promise<void> {
   const pid = processOf((await replacePod()).metadata.uid)
   if (pid === undefined) return void t.pass('the process', { skip: 'the nodes are other machines' })
