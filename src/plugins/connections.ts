@@ -213,8 +213,11 @@ const plugin: FastifyPluginAsync = async (app) => {
     if (request.raw.headers.upgrade !== undefined) reply.raw.setHeader('connection', 'close')
     connections.enter(request.raw.socket, reply, done)
   })
-  app.addHook('onResponse', (request, _reply, done) => {
-    connections.leave(request.raw.socket)
+  app.addHook('onResponse', ({ raw: { socket } }, _reply, done) => {
+    // Node.js 22 emits `finish` even if the connection failed before the response was sent. Without
+    // `done` no other hook counts the request, which is reported when the connection closes.
+    if (socket.destroyed || socket.errored) return
+    connections.leave(socket)
     done()
   })
 }

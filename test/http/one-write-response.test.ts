@@ -8,17 +8,19 @@ import { send } from '../helper.ts'
 const SMALL = Buffer.from(Array.from({ length: 1024 }, (_, i) => i))
 const LARGE = Buffer.concat([SMALL, SMALL])
 
-/** The response of a handler, and the number of writes to the kernel. */
+/** The response of a handler, and of each write to the kernel the number of parts with bytes. */
 async function answer(
   handle: (response: ServerResponse) => void,
-): Promise<{ body: Buffer; calls: string[] }> {
-  const calls: string[] = []
+): Promise<{ body: Buffer; writes: number[] }> {
+  const writes: number[] = []
   const server = createServer({ ServerResponse: OneWriteResponse }, (_request, response) => handle(response))
   server.once('connection', (socket: Socket) => {
     for (const name of ['_write', '_writev'] as const) {
       const original = socket[name] as (...args: unknown[]) => void
       const counting = (...args: unknown[]) => {
-        calls.push(name)
+        const parts = (name === '_write' ? [{ chunk: args[0] }] : args[0]) as { chunk: Buffer | string }[]
+        // Node.js 22 ends a response with an empty part.
+        writes.push(parts.filter(({ chunk }) => chunk.length > 0).length)
         original.apply(socket, args)
       }
       Object.assign(socket, { [name]: counting })
@@ -28,15 +30,15 @@ async function answer(
   await once(server, 'listening')
   const { body } = await send({ port: (server.address() as AddressInfo).port })
   await once(server.close(), 'close')
-  return { body, calls }
+  return { body, writes }
 }
 
-t.test('a small Buffer goes out with its head in one write, byte for byte', async (t) => {
+t.test('a small Buffer goes out with its head in one part of one write, byte for byte', async (t) => {
   for (const body of [SMALL, SMALL.subarray(0, 1), Buffer.alloc(0)]) {
     const head = { 'content-length': body.length }
     const answered = await answer((response) => response.writeHead(200, head).end(body))
     t.ok(answered.body.equals(body))
-    t.strictSame(answered.calls, ['_write'])
+    t.strictSame(answered.writes, [1])
   }
 })
 
