@@ -8,9 +8,10 @@ import { readFileSync } from 'node:fs'
 import { lacking, start } from '../../process.ts'
 import { namedContext } from './context.ts'
 
-/** Runs a program whose output the user sees. */
+/** Runs a program as the user would, with all variables. */
 async function show(...args: string[]): Promise<void> {
-  const [status] = await once(start(args, { stdio: ['ignore', 'inherit', 'inherit'] }), 'exit')
+  const env = process.env as Record<string, string>
+  const [status] = await once(start(args, { env, stdio: ['ignore', 'inherit', 'inherit'] }), 'exit')
   if (status !== 0) throw new Error(`${args.join(' ')}: status ${status}`)
 }
 
