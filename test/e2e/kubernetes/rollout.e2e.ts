@@ -142,6 +142,9 @@ t.test('replicated: no request fails while a node is drained', async (t) => {
 
 t.test('replicated: nothing acknowledged is lost with the pod of the engine', async (t) => {
   const result = await under('client-engine', async () => {
+    // Meanwhile clients store objects.
+    await rollout('restart', DEPLOYMENT)
+    await settle()
     await inNamespace('delete', 'pod', (await podOf('valkey')).metadata.name)
     await inNamespace('rollout', 'status', 'statefulset/valkey', TIMEOUT)
     await inNamespace('wait', '--for=condition=Available', DEPLOYMENT, TIMEOUT)
