@@ -127,8 +127,9 @@ export interface Store {
   list(options: ListOptions): MaybePromise<Page | undefined>
 
   /**
-   * To be called when a client does not read an object's bytes at once. They are in memory and
-   * count until the response ends, even if the object is deleted or replaced.
+   * To be called in the turn of the event loop in which {@link get} has returned an object, if the
+   * client does not read the object's bytes at once. They are in memory and count until the
+   * response ends, even if the object is deleted or replaced.
    *
    * @returns the function to call when the response ends.
    */

@@ -33,21 +33,15 @@ export class Gate {
     this.#onRefused = onRefused
   }
 
-  /** Whether there is room. There always is for a response without bytes, such as a 304. */
-  hasRoom(bytes: number, isSmall = false): boolean {
-    return bytes === 0 || this.#usedBytes + bytes <= this.#limitBytes - (isSmall ? 0 : this.#spareBytes)
-  }
-
-  /** Takes room without waiting. Returns false if there is none. */
+  /**
+   * Takes room without waiting. Returns false if there is none. There always is for a response
+   * without bytes, such as a 304.
+   */
   tryEnter(bytes: number, isSmall = false): boolean {
-    if (!this.hasRoom(bytes, isSmall)) return false
+    const limitBytes = this.#limitBytes - (isSmall ? 0 : this.#spareBytes)
+    if (bytes > 0 && this.#usedBytes + bytes > limitBytes) return false
     this.#usedBytes += bytes
     return true
-  }
-
-  /** Takes room even if that exceeds the limit, because the memory is in use already. */
-  force(bytes: number): void {
-    this.#usedBytes += bytes
   }
 
   /**

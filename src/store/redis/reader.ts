@@ -16,6 +16,12 @@ export const SMALL_BYTES = 8 * 1024
 /** After this many attempts that a write disturbed, one command reads the whole object. */
 const MAX_ATTEMPTS = 2
 
+/** An object whose bytes take room in this process. */
+export interface ReadObject extends StoredObject {
+  /** Whether the room stays taken after the current turn of the event loop. */
+  isKept: boolean
+}
+
 const getRange = (key: string, first: number, last: number): Arguments => [
   'GETRANGE',
   key,
@@ -32,9 +38,10 @@ const whole = ({ size }: ObjectDescription): ByteRange => ({ first: 0, last: siz
  * The selected part of a value that begins with the head. Returns undefined if the value is too
  * short.
  */
-function cut(object: ObjectDescription, { first, last }: ByteRange, value: Buffer): StoredObject | undefined {
+function cut(object: ObjectDescription, { first, last }: ByteRange, value: Buffer): ReadObject | undefined {
   const end = HEAD_BYTES + last + 1
-  return value.length < end ? undefined : { ...object, bytes: value.subarray(HEAD_BYTES + first, end) }
+  if (value.length < end) return undefined
+  return { ...object, bytes: value.subarray(HEAD_BYTES + first, end), isKept: false }
 }
 
 /**
@@ -52,9 +59,13 @@ export class RedisReader {
   }
 
   /**
+   * The room of the object stays taken for the current turn of the event loop. Its response is sent
+   * in this turn, and can keep the room if the client does not read at once. So nothing else can
+   * take the room in between.
+   *
    * @throws {HttpError} 503 if this process has no room for the object, or the wait is too long.
    */
-  async read(key: string, span: Span, select: Select = whole): Promise<StoredObject | undefined> {
+  async read(key: string, span: Span, select: Select = whole): Promise<ReadObject | undefined> {
     for (let attempt = 0; ; attempt++) {
       const value = (await this.#lanes.send(
         key,
@@ -67,20 +78,36 @@ export class RedisReader {
       const bytes = range.last + 1 - range.first
       const small = cut(object, range, value)
       if (small !== undefined) {
-        if (!this.#memory.hasRoom(bytes, true)) throw overloaded
-        return small
+        if (!this.#memory.tryEnter(bytes, true)) throw overloaded
+        return this.#leaveLater(small)
       }
       const isLastAttempt = attempt === MAX_ATTEMPTS
       const turn = this.#memory.enter(bytes)
       if (turn !== undefined) await waitIn(span, turn)
+      let unused = bytes
       const reading =
         isLastAttempt || (range.first < SMALL_BYTES && range.last < PART_BYTES)
           ? this.#readAtOnce(key, span, bytes, isLastAttempt ? -1 : HEAD_BYTES + range.last, select)
           : this.#readParts(key, span, object, range, value)
-      const read = await reading.finally(() => this.#memory.leave(bytes))
-      if (read !== 'replaced') return read
-      if (isLastAttempt) throw overloaded
+      try {
+        const read = await reading
+        if (read === undefined) return undefined
+        if (read !== 'replaced') {
+          // Another object may have replaced the first one. If it is larger, it may exceed the
+          // limit, because its memory is in use already.
+          unused -= read.bytes.length
+          return this.#leaveLater(read)
+        }
+        if (isLastAttempt) throw overloaded
+      } finally {
+        this.#memory.leave(unused)
+      }
     }
+  }
+
+  #leaveLater(object: ReadObject): ReadObject {
+    setImmediate(() => object.isKept || this.#memory.leave(object.bytes.length))
+    return object
   }
 
   /** Reads a value from its beginning with one command, so that no write can disturb it. */
@@ -90,7 +117,7 @@ export class RedisReader {
     bytes: number,
     last: number,
     select: Select,
-  ): Promise<StoredObject | undefined | 'replaced'> {
+  ): Promise<ReadObject | undefined | 'replaced'> {
     const transfer = { direction: 'read', bytes, span } as const
     const [value] = (await this.#lanes.transfer(key, transfer, getRange(key, 0, last))) as [Buffer]
     const object = parseHead(value)
@@ -103,7 +130,7 @@ export class RedisReader {
     object: ObjectDescription,
     { first, last }: ByteRange,
     value: Buffer,
-  ): Promise<StoredObject | undefined | 'replaced'> {
+  ): Promise<ReadObject | undefined | 'replaced'> {
     const bytes = Buffer.allocUnsafeSlow(last + 1 - first)
     let isReplaced = false
     const readPart = async (at: number, length: number, span?: Span) => {
@@ -118,6 +145,6 @@ export class RedisReader {
     // Every write has a different head. If the head is still the same, nothing has been written
     // meanwhile.
     const head = (await this.#lanes.send(key, readHead(key), true)) as Buffer
-    return isReplaced || !head.equals(value.subarray(0, HEAD_BYTES)) ? 'replaced' : { ...object, bytes }
+    return isReplaced || !head.equals(value.subarray(0, HEAD_BYTES)) ? 'replaced' : { ...object, bytes, isKept: false }
   }
 }

@@ -23,7 +23,7 @@ import { Health } from './health.ts'
 import { Lanes, type Span } from './lanes.ts'
 import { listKeys } from './listing.ts'
 import { parseHead } from './object.ts'
-import { RedisReader, readHead, SMALL_BYTES } from './reader.ts'
+import { type ReadObject, RedisReader, readHead, SMALL_BYTES } from './reader.ts'
 import { DELETE, preconditionArguments } from './scripts.ts'
 import { evaluate, RedisWriter } from './writer.ts'
 
@@ -143,9 +143,9 @@ export class RedisStore implements Store {
   }
 
   /** Only this process has the bytes of a response. They count until the client has read them. */
-  reading({ bytes }: StoredObject): () => void {
-    this.#memory.force(bytes.length)
-    return () => this.release(bytes.length)
+  reading(object: ReadObject): () => void {
+    object.isKept = true
+    return () => this.release(object.bytes.length)
   }
 
   reserve(bytes: number): boolean {

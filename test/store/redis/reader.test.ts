@@ -83,6 +83,7 @@ t.test('an object that is replaced while it is read is read anew, and then at on
   t.equal(new Set(object?.bytes).size, 1, 'one object')
   t.equal(object?.bytes.length, MIB)
   t.match(commands.at(-1), { way: 'transfer', first: 0, length: 0 }, 'from the first byte to the last')
+  await new Promise(setImmediate)
   t.equal(memory.tryEnter(1e9), true)
 })
 
@@ -117,16 +118,41 @@ t.test('an object that cannot be read leaves no memory taken, and no other part 
   t.equal(memory.tryEnter(16 * MIB), true)
 })
 
+t.test('an object keeps its room until its response can keep it, also if its size changes', async (t) => {
+  for (const [growth, expected] of [
+    [0, 100 * KIB],
+    [-50 * KIB, 50 * KIB],
+    [10 * KIB, 130 * KIB],
+  ] as const) {
+    let size = 100 * KIB
+    const stored = { value: value('a', size) }
+    const { reader, commands, memory } = readerOf(
+      stored,
+      () => {
+        if (commands.length % 2 === 1) stored.value = value('a', (size += growth))
+      },
+      200 * KIB,
+    )
+    t.equal((await reader.read('k', span()))?.bytes.length, expected)
+    t.equal(memory.tryEnter(200 * KIB - expected + 1), false)
+    t.equal(memory.tryEnter(200 * KIB - expected), true)
+    memory.leave(200 * KIB - expected)
+    await new Promise(setImmediate)
+    t.equal(memory.tryEnter(200 * KIB), true)
+  }
+})
+
 t.test('what is being read counts: a large object waits for room, a small one is refused', async (t) => {
   const { reader, memory } = readerOf({ value: value('a', 100 * KIB) }, undefined, 100 * KIB)
-  memory.force(10)
+  memory.tryEnter(10)
   const waited = span()
   const reading = reader.read('k', waited)
   await new Promise(setImmediate)
   memory.leave(10)
   t.equal((await reading)?.bytes.length, 100 * KIB)
   t.ok(waited.queuedMs > 0)
-  memory.force(100 * KIB)
+  await new Promise(setImmediate)
+  memory.tryEnter(100 * KIB)
   const select = () => ({ first: 0, last: 99 })
   await t.rejects(reader.read('k', span(), select), overloaded)
 })

@@ -246,6 +246,26 @@ if (hasRedis(t)) {
       },
     )
 
+    t.test('whatever large objects clients do not read, small objects have their room', async (t) => {
+      // There is room for four large objects. A fifth one would fill the eighth for small objects.
+      const [limitBytes, largeBytes] = [50_000_000, 10_000_000]
+      const app = await start(t, { MAX_STORE_BYTES: `${limitBytes}` })
+      const port = await listen(app)
+      await put(app, 'small')
+      await send({ port, path: url('large'), method: 'PUT' }, Buffer.alloc(largeBytes))
+      const readers = Array.from({ length: 8 }, () => connect(port, '127.0.0.1').pause())
+      t.after(() => readers.map((reader) => reader.destroy()))
+      for (const reader of readers) reader.write(`GET ${url('large')} HTTP/1.1\r\nHost: a\r\n\r\n`)
+      const unread = () =>
+        app.connections.replies().filter(({ request }) => request.raw.socket.writableLength > 0).length
+      await until(() => unread() >= 4)
+      t.equal((await app.inject(url('small'))).statusCode, 200)
+      t.equal((await put(app, 'other')).statusCode, 201)
+      t.equal(unread(), 4)
+      for (const reader of readers) reader.destroy()
+      await until(() => app.store.reserve((limitBytes * 7) / 8))
+    })
+
     t.test('two instances are one service: one of 200 creates, and no count is lost', async (t) => {
       const ports = await Promise.all([start(t), start(t)].map(async (app) => listen(await app)))
       const agent = new Agent({ keepAlive: true })
