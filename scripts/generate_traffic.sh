@@ -4,6 +4,7 @@
 #   BASE_URL=http://localhost:5000 DURATION=180 RATE=100 scripts/generate_traffic.sh
 #
 # DURATION is in seconds, RATE in requests per second. If AUTH_TOKEN is set, it is the bearer token.
+# The first 401 ends the traffic, because every request would get it.
 # Ctrl-C ends the traffic and prints the counts. Requires bash 3.2 and curl 7.67 or later.
 set -euo pipefail
 
@@ -109,7 +110,7 @@ while :; do
     if ((status > 0)); then answered=$((answered + 1)); fi
   done
   progress
-  if ((signalled > 0 || SECONDS + 1 >= DURATION)); then break; fi
+  if ((signalled > 0 || ${tally[401]:-0} > 0 || SECONDS + 1 >= DURATION)); then break; fi
   wait "$pause" || true
   if ((signalled > 0)); then break; fi
 done
@@ -120,11 +121,12 @@ for status in "${!tally[@]}"; do
   if ((status > 0)); then echo "$status: ${tally[status]}"; fi
 done
 if ((signalled > 0)); then exit "$signalled"; fi
+((${tally[401]:-0} == 0)) || fail "401: set AUTH_TOKEN to one of the service's AUTH_TOKENS"
 ((answered == sent)) || fail "$((sent - answered)) of $sent requests got no answer"
 cat <<END
 
 The script sends requests that get 4xx on purpose: 404 for an id or a path that does not exist, 413
 for an object that is too large, 405 for a method that is not supported, 400 for a malformed URL.
 It sends nothing that should get 5xx. If you see one, docs/500s.md shows how to find the cause.
-Now look at the dashboard: http://127.0.0.1:${GRAFANA_PORT:-3000}/d/storage-api
+Now look at the dashboard: http://127.0.0.1:3000/d/storage-api, or on your GRAFANA_PORT.
 END

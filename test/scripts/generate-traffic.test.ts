@@ -14,8 +14,8 @@ const skip = missing && `skipped: ${missing}`
  * Starts a service, and returns the script's environment, and a count of the requests that are not
  * probes.
  */
-async function serve(t: Test) {
-  const app = build(t)
+async function serve(t: Test, settings: NodeJS.ProcessEnv = {}) {
+  const app = build(t, settings)
   const counter = { requests: 0 }
   app.server.on('request', ({ url }) => {
     if (url !== '/readyz') counter.requests++
@@ -51,6 +51,19 @@ t.test('Ctrl-C shows what has been counted, ends with 130, and leaves no process
   t.strictSame(await ended, [130, null])
   t.ok(total(await stdout) >= 100)
   await until(() => runSync('kill', '-0', '--', `${group}`).status !== 0)
+})
+
+t.test('without the token that the service requires it ends after a second, and says so', { skip }, async (t) => {
+  const { env } = await serve(t, { AUTH_TOKENS: 'first second' })
+  const { status, stdout, stderr } = await run([SCRIPT], { env: { ...env, DURATION: '3600' } })
+  t.equal(status, 1)
+  t.equal(total(stdout), 100)
+  t.match(stderr, /^generate_traffic: 401: set AUTH_TOKEN to one of the service's AUTH_TOKENS$/m)
+  t.notMatch(stdout, /on purpose/)
+
+  const accepted = await outputOf([SCRIPT], { env: { ...env, AUTH_TOKEN: 'second', DURATION: '1' } })
+  t.equal(total(accepted), 100)
+  t.notMatch(accepted, /^401: /m)
 })
 
 t.test('a wrong value stops it with one line that says what is allowed', { skip }, async (t) => {
