@@ -1,6 +1,6 @@
 /** Runs the commands of the documents as they are written, in a fresh clone, on free ports. */
 import { randomUUID } from 'node:crypto'
-import { cpSync, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, globSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type Block, commandsOf, DOCUMENTS } from '../documents.ts'
@@ -20,10 +20,11 @@ const LEFT_OUT = ['docs/kubernetes.md', 'docs/performance.md']
 
 /** The ports that the documents name. Each has a free port in its place. */
 const NAMED_PORTS = ['5000', '9090', '3000', '5001', '6390']
-const [api = 0, prometheus = 0, grafana = 0, ...others] = await freePorts(NAMED_PORTS.length + 1)
-const ports = new Map([api, prometheus, grafana, ...others].map((port, i) => [NAMED_PORTS[i], `${port}`]))
+const free = await freePorts(NAMED_PORTS.length + 1)
+const ports = new Map(NAMED_PORTS.map((name, i) => [name, `${free[i]}`]))
+const api = ports.get('5000')
 /** Where `npm start` listens while the stack has the port that it has by default. */
-const ownPort = `${others.at(-1)}`
+const ownPort = `${free.at(-1)}`
 
 /** What npm needs to reach its registry from behind a proxy. */
 const NETWORK = ['HTTPS_PROXY', 'https_proxy', 'NO_PROXY', 'no_proxy', 'NODE_EXTRA_CA_CERTS']
@@ -32,9 +33,6 @@ const { path: cwd } = temporaryDirectory('documents')
 const env = {
   ...Object.fromEntries(NETWORK.map((name) => [name, process.env[name]]).filter(([, value]) => value)),
   COMPOSE_PROJECT_NAME: `documents-${randomUUID()}`,
-  STORAGE_API_PORT: `${api}`,
-  PROMETHEUS_PORT: `${prometheus}`,
-  GRAFANA_PORT: `${grafana}`,
   BASE_URL: `http://localhost:${api}`,
   PORT: ownPort,
   DURATION: '5',
@@ -78,6 +76,11 @@ async function cloneInto(directory: string): Promise<void> {
 const compose = (...args: string[]) => outputOf(['docker', 'compose', ...args], { cwd, env })
 
 await cloneInto(cwd)
+// Not in the environment, which would take precedence over what a document writes to .env.
+for (const file of globSync(join(cwd, 'compose/*/compose.yaml'))) {
+  const text = readFileSync(file, 'utf8')
+  writeFileSync(file, text.replace(/(?<=_PORT:-)\d+/g, (port) => ports.get(port) as string))
+}
 // The other tests have no Grafana either: no command asks for it.
 writeFileSync(join(cwd, 'compose.override.yaml'), 'services: { grafana: { profiles: [none] } }\n')
 const down = ['--profile', 'valkey', 'down', '--volumes', '--remove-orphans']
