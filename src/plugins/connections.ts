@@ -42,6 +42,8 @@ function statusWithoutClient(reply: FastifyReply | undefined): number {
 /** The requests of each connection, one after the other. */
 function createConnections(sockets: OpenSockets) {
   let waiting = 0
+  /** The connections whose next waiting request may begin, in order. */
+  const ready: Socket[] = []
   const connections = new WeakMap<Socket, Connection>()
   const listeners: AbortListener[] = []
 
@@ -94,7 +96,8 @@ function createConnections(sockets: OpenSockets) {
     if (connection?.current === undefined && !connection?.waiting.length) {
       start()
     } else if (waiting === MAX_WAITING) {
-      sockets.cutAtLimit(socket, 'too many requests wait')
+      // The parser reads the rest of the packet even after the connection has been closed.
+      if (!socket.destroyed) sockets.cutAtLimit(socket, 'too many requests wait')
     } else {
       waiting++
       // Requests that have been read already wait. No more are read, so that their number is
@@ -104,13 +107,23 @@ function createConnections(sockets: OpenSockets) {
     }
   }
 
-  /** Begins the next request, unless it has been dropped. */
-  function startNext(socket: Socket, connection: Connection): void {
-    const next = connection.waiting.shift()
-    if (next === undefined) return void sockets.rest(socket)
-    waiting--
-    if (connection.waiting.length === 0) startReading(socket)
-    next.start()
+  /**
+   * Begins one waiting request, unless it has been dropped. The other connections follow, one in
+   * each turn of the event loop.
+   */
+  function startNext(): void {
+    const socket = ready[0] as Socket
+    const connection = connections.get(socket)
+    const next = connection?.waiting.shift()
+    if (next === undefined) {
+      sockets.rest(socket)
+    } else {
+      waiting--
+      if (connection?.waiting.length === 0) startReading(socket)
+      next.start()
+    }
+    ready.shift()
+    if (ready.length > 0) setImmediate(startNext)
   }
 
   return {
@@ -150,9 +163,9 @@ function createConnections(sockets: OpenSockets) {
       if (connection === undefined) return
       connection.current = undefined
       if (connection.waiting.length === 0) sockets.rest(socket)
-      // Other clients have their turn first. Otherwise a client that pipelines would keep the event
-      // loop to itself.
-      else setImmediate(() => startNext(socket, connection))
+      // libuv accepts one connection in each turn of the event loop. Turns must be short, so a turn
+      // begins only one of the requests that wait. Otherwise new clients would starve.
+      else if (ready.push(socket) === 1) setImmediate(startNext)
     },
 
     /** Ends the connection's current request, which the application does not answer. */

@@ -69,6 +69,35 @@ t.test(
   },
 )
 
+t.test(
+  'over all connections one waiting request begins in each turn of the event loop, in rotation',
+  async (t) => {
+    const app = build(t)
+    await app.ready()
+    const begun: string[] = []
+    const open = (name: string) => {
+      const socket = new Socket()
+      for (const n of [1, 2, 3])
+        app.connections.enter(socket, reply, () => {
+          begun.push(name + n)
+          // The first requests are answered below, the others at once.
+          if (n > 1) app.connections.leave(socket)
+        })
+      return socket
+    }
+    const sockets = ['a', 'b', 'c', 'd'].map(open)
+    t.strictSame(begun, ['a1', 'b1', 'c1', 'd1'])
+    for (const socket of sockets) app.connections.leave(socket)
+    await once((sockets[2] as Socket).destroy(), 'close')
+    for (let turn = 1; turn <= 10; turn++) {
+      const before = begun.length
+      await setImmediate()
+      t.ok(begun.length <= before + 1, `turn ${turn}`)
+    }
+    t.strictSame(begun.slice(4), ['a2', 'b2', 'd2', 'a3', 'b3', 'd3'], 'the closed connection has left')
+  },
+)
+
 t.test('garbage after a request is refused after its answer, which is not lost', async (t) => {
   const app = build(t)
   app.get('/slow', async () => {
@@ -218,6 +247,20 @@ function client(t: Test, port: number) {
 const GET = 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n'
 const closed = (reason: string) => `http_connections_closed_total{reason="${reason}"}`
 
+t.test('a new client is answered before the requests that earlier clients pipelined are done', async (t) => {
+  const app = build(t)
+  let begun = 0
+  app.get('/counted', () => `${++begun}`)
+  const port = await listen(app)
+  const earlier = Array.from({ length: 50 }, () => client(t, port))
+  for (const { socket } of earlier) socket.write('GET /counted HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(50))
+  const newcomer = client(t, port)
+  newcomer.socket.write(GET)
+  await once(newcomer.socket, 'data')
+  // A turn accepts one connection, and begins its first request and one that waits.
+  t.ok(begun < 200, `${begun} of 2500 requests began before`)
+})
+
 t.test(
   'at the limit the connection that has gone longest without a request under way is closed for a new one',
   async (t) => {
@@ -291,11 +334,14 @@ t.test(
     const gate = Promise.withResolvers<string>()
     app.get('/slow', () => gate.promise)
     const port = await listen(app)
+    const accepted: Socket[] = []
+    app.server.on('connection', (socket: Socket) => accepted.push(socket))
     const flood = 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(2000)
     const sockets = Array.from({ length: 10 }, () => connect(port, '127.0.0.1').on('error', () => {}))
     for (const socket of sockets) socket.resume().write(flood)
     await Promise.race(sockets.map((socket) => once(socket, 'close')))
-    t.ok(app.sockets.closed.limit > 0)
+    const cut = accepted.filter((socket) => socket.destroyed)
+    t.equal(app.sockets.closed.limit, cut.length, 'each connection is counted once')
     t.equal((await send({ port, path: '/livez' })).statusCode, 200)
     for (const socket of sockets) socket.destroy()
     await until(() => app.connections.replies().length === 0)
