@@ -79,7 +79,10 @@ await cloneInto(cwd)
 // Not in the environment, which would take precedence over what a document writes to .env.
 for (const file of globSync(join(cwd, 'compose/*/compose.yaml'))) {
   const text = readFileSync(file, 'utf8')
-  writeFileSync(file, text.replace(/(?<=_PORT:-)\d+/g, (port) => ports.get(port) as string))
+  writeFileSync(
+    file,
+    text.replace(/(?<=_PORT:-)\d+/g, (port) => ports.get(port) as string),
+  )
 }
 // The other tests have no Grafana either: no command asks for it.
 writeFileSync(join(cwd, 'compose.override.yaml'), 'services: { grafana: { profiles: [none] } }\n')

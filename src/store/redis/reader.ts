@@ -145,6 +145,8 @@ export class RedisReader {
     // Every write has a different head. If the head is still the same, nothing has been written
     // meanwhile.
     const head = (await this.#lanes.send(key, readHead(key), true)) as Buffer
-    return isReplaced || !head.equals(value.subarray(0, HEAD_BYTES)) ? 'replaced' : { ...object, bytes, isKept: false }
+    return isReplaced || !head.equals(value.subarray(0, HEAD_BYTES))
+      ? 'replaced'
+      : { ...object, bytes, isKept: false }
   }
 }

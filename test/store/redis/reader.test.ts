@@ -129,7 +129,9 @@ t.test('an object keeps its room until its response can keep it, also if its siz
     const { reader, commands, memory } = readerOf(
       stored,
       () => {
-        if (commands.length % 2 === 1) stored.value = value('a', (size += growth))
+        if (commands.length % 2 === 0) return
+        size += growth
+        stored.value = value('a', size)
       },
       200 * KIB,
     )
