@@ -49,7 +49,7 @@ async function exemplars(): Promise<Record<string, string>[]> {
 
 /** The lines of the service's log that contain a text, found by the command of the page. */
 async function logged(text: string): Promise<string[]> {
-  const [, command = ''] = /^ *docker compose (logs .*) \| grep REQUEST_ID$/m.exec(PAGE) ?? []
+  const [, command = ''] = /^ *docker compose (logs .*) \| grep '"REQUEST_ID"'$/m.exec(PAGE) ?? []
   return (await compose(command.split(' '))).split('\n').filter((line) => line.includes(text))
 }
 
