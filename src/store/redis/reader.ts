@@ -84,24 +84,20 @@ export class RedisReader {
       const isLastAttempt = attempt === MAX_ATTEMPTS
       const turn = this.#memory.enter(bytes)
       if (turn !== undefined) await waitIn(span, turn)
-      let unused = bytes
       const reading =
         isLastAttempt || (range.first < SMALL_BYTES && range.last < PART_BYTES)
           ? this.#readAtOnce(key, span, bytes, isLastAttempt ? -1 : HEAD_BYTES + range.last, select)
           : this.#readParts(key, span, object, range, value)
-      try {
-        const read = await reading
-        if (read === undefined) return undefined
-        if (read !== 'replaced') {
-          // Another object may have replaced the first one. If it is larger, it may exceed the
-          // limit, because its memory is in use already.
-          unused -= read.bytes.length
-          return this.#leaveLater(read)
-        }
-        if (isLastAttempt) throw overloaded
-      } finally {
-        this.#memory.leave(unused)
-      }
+      const read = await reading.catch((error) => {
+        this.#memory.leave(bytes)
+        throw error
+      })
+      // Another object may have replaced the first one. If it is larger, it may exceed the limit,
+      // because its memory is in use already.
+      this.#memory.leave(typeof read === 'object' ? bytes - read.bytes.length : bytes)
+      if (typeof read === 'object') return this.#leaveLater(read)
+      if (read === undefined) return undefined
+      if (isLastAttempt) throw overloaded
     }
   }
 
