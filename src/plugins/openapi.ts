@@ -13,7 +13,7 @@ valid HTTP/1.1 or that arrives too slowly is rejected on every path: it gets 400
 
 declare module 'fastify' {
   interface FastifySchema {
-    /** OpenAPI's request body. It has a name of its own, because Fastify parses no body here. */
+    /** OpenAPI's request body. It has its own name, because Fastify parses no body here. */
     requestBody?: { content: Record<string, unknown> }
     /**
      * The `operationId`: a verb and a noun. If the schema of a HEAD had an `operationId`, the swagger
