@@ -42,4 +42,7 @@ export function startReading(socket: Socket): void {
   if (!Object.hasOwn(socket, 'resume')) return
   Reflect.deleteProperty(socket, 'resume')
   socket.resume()
+  // Node.js pauses a connection while answers to pipelined requests have not drained. If
+  // `stopReading` came just before it continued, the stream waits for bytes that nobody reads.
+  socket._read(0)
 }
