@@ -10,6 +10,7 @@ const CONNECTIONS = 64
 const IDS = 20
 const PAUSE_MS = 250
 const RETRY_MS = 1000
+const READ_BACK_MS = 60_000
 const REFUSED_MS = 100
 const [host = '127.0.0.1'] = process.argv.slice(2)
 let isStopping = false
@@ -145,14 +146,21 @@ async function worker(number: number): Promise<void> {
   agent.destroy()
 }
 
+/** Reads an object, again while nobody answers or the engine cannot be used: that loses no object. */
+async function readBack(path: string): Promise<number | string> {
+  for (const deadline = Date.now() + READ_BACK_MS; ; await sleep(PAUSE_MS)) {
+    const { status, body } = await send('GET', path, false).catch(({ code }) => ({ status: 0, body: code }))
+    if (status === 200) return Number(body)
+    const isUnavailable = status === 0 || status === 503
+    if (!isUnavailable || Date.now() > deadline) return `status ${status} ${body}`
+  }
+}
+
 console.log('loading')
 await Promise.all(Array.from({ length: CONNECTIONS }, (_, number) => worker(number)))
 result.acknowledged = acknowledged.size
 for (const [path, version] of acknowledged) {
-  const found = await send('GET', path, false).then(
-    ({ status, body }) => (status === 200 ? Number(body) : `status ${status}`),
-    ({ code }) => code,
-  )
+  const found = await readBack(path)
   if (!(found >= version && found <= (sent.get(path) as number)))
     result.lost.push(`${path}: ${found} instead of ${version}`)
 }
