@@ -161,7 +161,7 @@ await Promise.all(Array.from({ length: CONNECTIONS }, (_, number) => worker(numb
 result.acknowledged = acknowledged.size
 for (const [path, version] of acknowledged) {
   const found = await readBack(path)
-  if (!(found >= version && found <= (sent.get(path) as number)))
-    result.lost.push(`${path}: ${found} instead of ${version}`)
+  const isKept = typeof found === 'number' && found >= version && found <= (sent.get(path) as number)
+  if (!isKept) result.lost.push(`${path}: ${found} instead of ${version}`)
 }
 console.log(JSON.stringify(result))
