@@ -146,9 +146,12 @@ async function worker(number: number): Promise<void> {
   agent.destroy()
 }
 
-/** Reads an object, again while nobody answers or the engine cannot be used: that loses no object. */
-async function readBack(path: string): Promise<number | string> {
-  for (const deadline = Date.now() + READ_BACK_MS; ; await sleep(PAUSE_MS)) {
+/**
+ * Reads an object. Until the deadline, asks again if nobody answers or the engine cannot be used: no
+ * object is lost by that.
+ */
+async function readBack(path: string, deadline: number): Promise<number | string> {
+  for (; ; await sleep(PAUSE_MS)) {
     const { status, body } = await send('GET', path, false).catch(({ code }) => ({ status: 0, body: code }))
     if (status === 200) return Number(body)
     const isUnavailable = status === 0 || status === 503
@@ -159,8 +162,9 @@ async function readBack(path: string): Promise<number | string> {
 console.log('loading')
 await Promise.all(Array.from({ length: CONNECTIONS }, (_, number) => worker(number)))
 result.acknowledged = acknowledged.size
+const deadline = Date.now() + READ_BACK_MS
 for (const [path, version] of acknowledged) {
-  const found = await readBack(path)
+  const found = await readBack(path, deadline)
   const isKept = typeof found === 'number' && found >= version && found <= (sent.get(path) as number)
   if (!isKept) result.lost.push(`${path}: ${found} instead of ${version}`)
 }
