@@ -3,7 +3,7 @@ import { globSync, readFileSync, writeFileSync } from 'node:fs'
 
 const RELEASE = '\\d+\\.\\d+\\.\\d+(?:-[\\w.]+)?'
 
-/** Files, and what stands before the version in them. */
+/** Files, and the text before the version in each. */
 export const PLACES: [files: string[], before: string][] = [
   [['Dockerfile'], 'ARG VERSION='],
   [['README.md', 'docs/**/*.md', 'compose/**/*.yaml', 'k8s/**/*.yaml'], '\\bstorage-api:'],

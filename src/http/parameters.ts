@@ -1,7 +1,7 @@
 import { type Static, type TInteger, type TObject, type TSchema, type TString, Type } from '@sinclair/typebox'
 
 export interface IntegerOptions {
-  /** The unit of the number, for the message. */
+  /** The unit of the number. The error message names it. */
   unit?: string
   description?: string
   default?: number
