@@ -2,7 +2,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
 import { OneWriteResponse } from './http/one-write-response.ts'
 import { compileValidator, parseQuery } from './http/query.ts'
-import { traceContext } from './http/trace-context.ts'
+import { RequestLogger } from './http/request-logger.ts'
 import auth from './plugins/auth.ts'
 import config, { type Config } from './plugins/config.ts'
 import connections from './plugins/connections.ts'
@@ -27,21 +27,16 @@ const TIMEOUT_CHECK_INTERVAL_MS = 1000
 
 /**
  * Logs requests at debug level only, because the metrics count them, and the info level must keep
- * nothing that a client sent. Each line of a request has its trace context.
+ * nothing that a client sent.
  */
 class RequestLog extends LogController {
-  override incomingRequest(request: FastifyRequest, reply: FastifyReply): void {
-    const trace = traceContext(request.headers)
-    if (trace !== undefined) request.log = reply.log = request.log.child(trace)
-    request.log.debug({ req: request }, 'request')
+  override incomingRequest(request: FastifyRequest): void {
+    if (!this.isLogDisabled(request)) request.log.debug({ req: request }, 'request')
   }
 
-  override requestCompleted(
-    _error: Error | null | undefined,
-    _request: FastifyRequest,
-    reply: FastifyReply,
-  ): void {
-    reply.log.debug({ res: reply, responseTime: reply.elapsedTime }, 'response')
+  override requestCompleted(_error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+    if (!this.isLogDisabled(request))
+      reply.log.debug({ res: reply, responseTime: reply.elapsedTime }, 'response')
   }
 
   override streamError(error: Error, _request: FastifyRequest, reply: FastifyReply): void {
@@ -53,12 +48,13 @@ class RequestLog extends LogController {
 export function buildApp(settings: Config, stream: { write(line: string): void } = process.stdout) {
   const app = Fastify({
     logger: { level: settings.LOG_LEVEL, formatters: { level: (level) => ({ level }) }, stream },
-    logController: new RequestLog(),
+    logController: new RequestLog({ disableRequestLogging: !/^(?:debug|trace)$/.test(settings.LOG_LEVEL) }),
+    childLoggerFactory: (logger, bindings, _options, { headers }) =>
+      new RequestLogger(logger, bindings, headers),
     genReqId: requestId,
     frameworkErrors: answerBadUrl,
     clientErrorHandler: answerClientError,
     requestTimeout: settings.REQUEST_TIMEOUT_SECONDS * 1000,
-    connectionTimeout: settings.STALL_TIMEOUT_SECONDS * 1000,
     keepAliveTimeout: settings.KEEP_ALIVE_SECONDS * 1000,
     return503OnClosing: false,
     // No URL is longer, so the router never refuses an id for its length. The route does, after the

@@ -40,7 +40,7 @@ t.test('a connection that does nothing is closed, within a request or between tw
       { STALL_TIMEOUT_SECONDS: SECOND },
       'PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx',
     ],
-    [{ STALL_TIMEOUT_SECONDS: SECOND }, ''],
+    [{ HEADERS_TIMEOUT_SECONDS: SECOND }, ''],
   ]
   await Promise.all(
     cases.map(async ([env, begun]) => {

@@ -16,6 +16,9 @@ const CLIENT_CLOSED_REQUEST = 499
  */
 export const MAX_WAITING = 10_000
 
+/** How often requests are looked for that take long, in milliseconds. */
+const LOOK_INTERVAL_MS = 1000
+
 /** Called for a request that ends without `onResponse`, with the status code to count. */
 type AbortListener = (reply: FastifyReply, statusCode: number) => void
 
@@ -208,7 +211,7 @@ declare module 'fastify' {
 }
 
 const plugin: FastifyPluginAsync = async (app) => {
-  const { MAX_CONNECTIONS: maxConnections } = app.config
+  const { MAX_CONNECTIONS: maxConnections, STALL_TIMEOUT_SECONDS } = app.config
   const sockets = new OpenSockets(maxConnections, (socket, limit) =>
     app.refusalLog.note(`connection closed: ${limit}`, socket, { reason: 'limit', maxConnections }),
   )
@@ -220,6 +223,8 @@ const plugin: FastifyPluginAsync = async (app) => {
   app.server.on('timeout', (socket: Socket) => {
     sockets.cut(socket, connections.current(socket) === undefined ? 'idle' : 'timeout')
   })
+  const timer = setInterval(() => sockets.limitStalls(STALL_TIMEOUT_SECONDS * 1000), LOOK_INTERVAL_MS).unref()
+  app.addHook('onClose', async () => clearInterval(timer))
   app.addHook('onRequest', (request, reply, done) => {
     // No route upgrades. The parser loses the body of such a request, and then reads on in the
     // middle.

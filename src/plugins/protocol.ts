@@ -64,10 +64,13 @@ const plugin: FastifyPluginAsync = async (app) => {
   app.server.maxHeadersCount = 0
 
   // Without listeners Node.js would answer 417 by itself, and 100 before the route decides whether
-  // to read the body.
-  const asAnyOther: RequestListener = (request, response) =>
-    void app.server.emit('request', request, response)
-  app.server.on('checkContinue', asAnyOther).on('checkExpectation', asAnyOther)
+  // to read the body. Without `100 Continue` the server cannot know whether the client sends the
+  // body.
+  const expect: RequestListener = (request, response) => {
+    if (isExpecting(request)) response.setHeader('connection', 'close')
+    app.server.emit('request', request, response)
+  }
+  app.server.on('checkContinue', expect).on('checkExpectation', expect)
 
   // This runs before Fastify. For an unknown method Fastify's router would answer without any hook,
   // and log all routes.
@@ -79,11 +82,6 @@ const plugin: FastifyPluginAsync = async (app) => {
     serve(request, response)
   })
 
-  // Without `100 Continue` the server cannot know whether the client sends the body.
-  app.addHook('onRequest', ({ raw }, reply, done) => {
-    if (isExpecting(raw)) reply.raw.setHeader('connection', 'close')
-    done()
-  })
   app.decorateReply('askForBody', function (this: FastifyReply) {
     const { raw } = this.request
     if (!isExpecting(raw)) return

@@ -320,8 +320,7 @@ t.test('a connection that is idle for too long is closed, and counted as idle', 
 })
 
 t.test('a connection on which a request stalls is closed, and counted as timed out', async (t) => {
-  const app = build(t)
-  app.server.setTimeout(20)
+  const app = build(t, { STALL_TIMEOUT_SECONDS: '1' })
   const port = await listen(app)
   await exchange(port, 'PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf')
   t.match(await scrape(app), { http_connections: 0, [closed('idle')]: 0, [closed('timeout')]: 1 })

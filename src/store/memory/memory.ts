@@ -1,11 +1,13 @@
 import sortedBTree from 'sorted-btree'
 import { failing, type Preconditions } from '../../http/preconditions.ts'
+import type { ByteRange } from '../../http/range.ts'
 import {
   type DeleteOutcome,
   type ListedObject,
   type ListOptions,
   listed,
   type NewObject,
+  NO_RANGE,
   type Page,
   type PutOutcome,
   type Select,
@@ -26,6 +28,8 @@ const STEP_MS = 1
 
 /** A listing reads the time after this many ids. */
 const IDS_A_LOOK = 50
+
+const NO_BYTES = Buffer.alloc(0)
 
 const BTree = sortedBTree.default
 
@@ -65,10 +69,7 @@ export class MemoryStore implements Store {
     const source = this.describe(id)
     if (source === undefined) return undefined
     const { size, etag, expires, modified } = source
-    const all = typeof source.place === 'number' ? this.#packed.read(source) : source.place
-    const range = select?.(source)
-    const bytes = range === undefined ? all : all.subarray(range.first, range.last + 1)
-    return { bytes, size, etag, expires, modified, source }
+    return { bytes: this.#read(source, select?.(source)), size, etag, expires, modified, source }
   }
 
   describe(id: string): MemoryObject | undefined {
@@ -172,6 +173,13 @@ export class MemoryStore implements Store {
     this.#objects.clear()
     this.#ids.clear()
     this.#mortals.clear()
+  }
+
+  /** Returns the bytes of a range, or all bytes. */
+  #read(object: MemoryObject, range: ByteRange | undefined): Buffer {
+    if (range === NO_RANGE) return NO_BYTES
+    const bytes = typeof object.place === 'number' ? this.#packed.read(object) : object.place
+    return range === undefined ? bytes : bytes.subarray(range.first, range.last + 1)
   }
 
   /**

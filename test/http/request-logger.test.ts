@@ -1,0 +1,44 @@
+import type { FastifyBaseLogger } from 'fastify'
+import t from 'tap'
+import { RequestLogger } from '../../src/http/request-logger.ts'
+import { build } from '../helper.ts'
+
+const traceId = '0af7651916cd43dd8448eb211c80319c'
+const traceparent = `00-${traceId}-b7ad6b7169203331-01`
+const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
+
+t.test('a line of any level has the id and the trace of its request', async (t) => {
+  const lines: Record<string, unknown>[] = []
+  const app = build(t, { LOG_LEVEL: 'trace' }, lines)
+  app.get('/lines', async ({ log }) => {
+    for (const level of LEVELS) log[level]({ a: 1 }, 'a line')
+    log.silent('no line')
+    log.child({ part: 'child' }).info('a line')
+    return log.level
+  })
+  const { headers, body } = await app.inject({ url: '/lines', headers: { traceparent } })
+  t.equal(body, 'trace')
+  t.match(
+    lines.filter(({ msg }) => `${msg}`.endsWith(' line')),
+    [
+      ...LEVELS.map((level) => ({ level, a: 1, reqId: headers['x-request-id'], traceId })),
+      { level: 'info', part: 'child', reqId: headers['x-request-id'], traceId },
+    ],
+  )
+})
+
+t.test('a request without a line makes no child logger, and one with many makes one', async (t) => {
+  let children = 0
+  const parent = {
+    info: () => {},
+    child: () => {
+      children++
+      return parent
+    },
+  } as unknown as FastifyBaseLogger
+  const log = new RequestLogger(parent, { reqId: 'a' }, {})
+  t.equal(children, 0)
+  log.info('first')
+  log.info('second')
+  t.equal(children, 1)
+})
