@@ -1,8 +1,9 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
+import { LazyLogger } from './http/lazy-logger.ts'
 import { OneWriteResponse } from './http/one-write-response.ts'
 import { compileValidator, parseQuery } from './http/query.ts'
-import { RequestLogger } from './http/request-logger.ts'
+import { traceContext } from './http/trace-context.ts'
 import auth from './plugins/auth.ts'
 import config, { type Config } from './plugins/config.ts'
 import connections from './plugins/connections.ts'
@@ -49,8 +50,9 @@ export function buildApp(settings: Config, stream: { write(line: string): void }
   const app = Fastify({
     logger: { level: settings.LOG_LEVEL, formatters: { level: (level) => ({ level }) }, stream },
     logController: new RequestLog({ disableRequestLogging: !/^(?:debug|trace)$/.test(settings.LOG_LEVEL) }),
-    childLoggerFactory: (logger, bindings, _options, { headers }) =>
-      new RequestLogger(logger, bindings, headers),
+    // Each line of a request has its id and its trace context.
+    childLoggerFactory: (logger, bindings, options, { headers }) =>
+      new LazyLogger(() => logger.child({ ...bindings, ...traceContext(headers) }, options)),
     genReqId: requestId,
     frameworkErrors: answerBadUrl,
     clientErrorHandler: answerClientError,

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import t from 'tap'
-import { RequestLogger } from '../../src/http/request-logger.ts'
+import { LazyLogger } from '../../src/http/lazy-logger.ts'
 import { build } from '../helper.ts'
 
 const traceId = '0af7651916cd43dd8448eb211c80319c'
@@ -27,18 +27,27 @@ t.test('a line of any level has the id and the trace of its request', async (t) 
   )
 })
 
-t.test('a request without a line makes no child logger, and one with many makes one', async (t) => {
-  let children = 0
-  const parent = {
-    info: () => {},
-    child: () => {
-      children++
-      return parent
-    },
-  } as unknown as FastifyBaseLogger
-  const log = new RequestLogger(parent, { reqId: 'a' }, {})
-  t.equal(children, 0)
+t.test('a logger is created once, for the first line', async (t) => {
+  const lines: string[] = []
+  let created = 0
+  const log = new LazyLogger(() => {
+    created++
+    return { info: (line: string) => void lines.push(line) } as unknown as FastifyBaseLogger
+  })
+  t.equal(created, 0)
   log.info('first')
   log.info('second')
-  t.equal(children, 1)
+  t.equal(created, 1)
+  t.strictSame(lines, ['first', 'second'])
+})
+
+t.test('a route may have its own level', async (t) => {
+  const lines: Record<string, unknown>[] = []
+  const app = build(t, {}, lines)
+  app.get('/quiet', { logLevel: 'error' }, async ({ log }) => {
+    log.warn('quiet')
+    log.error('loud')
+  })
+  await app.inject('/quiet')
+  t.match(lines, [{ msg: 'loud', reqId: String }])
 })
