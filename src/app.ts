@@ -32,12 +32,11 @@ const TIMEOUT_CHECK_INTERVAL_MS = 1000
  */
 class RequestLog extends LogController {
   override incomingRequest(request: FastifyRequest): void {
-    if (!this.isLogDisabled(request)) request.log.debug({ req: request }, 'request')
+    request.log.debug({ req: request }, 'request')
   }
 
-  override requestCompleted(_error: unknown, request: FastifyRequest, reply: FastifyReply): void {
-    if (!this.isLogDisabled(request))
-      reply.log.debug({ res: reply, responseTime: reply.elapsedTime }, 'response')
+  override requestCompleted(_error: unknown, _request: FastifyRequest, reply: FastifyReply): void {
+    reply.log.debug({ res: reply, responseTime: reply.elapsedTime }, 'response')
   }
 
   override streamError(error: Error, _request: FastifyRequest, reply: FastifyReply): void {
@@ -49,10 +48,12 @@ class RequestLog extends LogController {
 export function buildApp(settings: Config, stream: { write(line: string): void } = process.stdout) {
   const app = Fastify({
     logger: { level: settings.LOG_LEVEL, formatters: { level: (level) => ({ level }) }, stream },
-    logController: new RequestLog({ disableRequestLogging: !/^(?:debug|trace)$/.test(settings.LOG_LEVEL) }),
+    logController: new RequestLog(),
     // Each line of a request has its id and its trace context.
     childLoggerFactory: (logger, bindings, options, { headers }) =>
-      new LazyLogger(() => logger.child({ ...bindings, ...traceContext(headers) }, options)),
+      new LazyLogger(options.level ?? logger.level, () =>
+        logger.child({ ...bindings, ...traceContext(headers) }, options),
+      ),
     genReqId: requestId,
     frameworkErrors: answerBadUrl,
     clientErrorHandler: answerClientError,

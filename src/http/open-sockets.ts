@@ -7,7 +7,7 @@ import { Node, Yallist } from 'yallist'
  */
 export type CloseReason = 'limit' | 'idle' | 'timeout'
 
-/** The place of an accepted connection in one of the lists. A WeakMap would cost more. */
+/** The place of an accepted connection in one of the lists. */
 const PLACE = Symbol('place')
 
 declare module 'node:net' {
@@ -39,7 +39,10 @@ export class OpenSockets {
     return this.#idle.length + this.#busy.length
   }
 
-  /** The connections that have a current request. */
+  /**
+   * The connections that have a current request. The iteration ends early if the connection that it
+   * has returned is closed.
+   */
   get busy(): Iterable<Socket> {
     return this.#busy
   }
@@ -68,8 +71,9 @@ export class OpenSockets {
   /**
    * Sets the timeout of connections whose current request has neither received nor sent anything
    * for this long. To be called again and again, because Node.js sets another timeout after each
-   * request. With a timeout from the start of each request a GET costs 6 % more, because each read
-   * and each write starts it again (`npm run bench`, with and without `connectionTimeout`).
+   * request. A timeout from the start of each request takes 6 % of the processor time of a GET,
+   * because each read and each write starts it again (`npm run bench`, with and without
+   * `connectionTimeout`).
    */
   limitStalls(timeoutMs: number): void {
     for (const socket of this.#busy) if (socket.timeout !== timeoutMs) socket.setTimeout(timeoutMs)

@@ -16,7 +16,7 @@ const CLIENT_CLOSED_REQUEST = 499
  */
 export const MAX_WAITING = 10_000
 
-/** How often requests are looked for that take long, in milliseconds. */
+/** How often the timeout of requests that take long is set, in milliseconds. */
 const LOOK_INTERVAL_MS = 1000
 
 /** Called for a request that ends without `onResponse`, with the status code to count. */

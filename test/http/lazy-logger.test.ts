@@ -30,10 +30,12 @@ t.test('a line of any level has the id and the trace of its request', async (t) 
 t.test('a logger is created once, for the first line', async (t) => {
   const lines: string[] = []
   let created = 0
-  const log = new LazyLogger(() => {
+  const log = new LazyLogger('info', () => {
     created++
     return { info: (line: string) => void lines.push(line) } as unknown as FastifyBaseLogger
   })
+  t.equal(created, 0)
+  log.debug('below the level')
   t.equal(created, 0)
   log.info('first')
   log.info('second')
@@ -50,4 +52,8 @@ t.test('a route may have its own level', async (t) => {
   })
   await app.inject('/quiet')
   t.match(lines, [{ msg: 'loud', reqId: String }])
+  lines.length = 0
+  app.get('/verbose', { logLevel: 'debug' }, async ({ log }) => log.debug('a line'))
+  await app.inject('/verbose')
+  t.match(lines, [{ msg: 'request' }, { msg: 'a line' }, { msg: 'response' }])
 })

@@ -320,10 +320,33 @@ t.test('a connection that is idle for too long is closed, and counted as idle', 
 })
 
 t.test('a connection on which a request stalls is closed, and counted as timed out', async (t) => {
-  const app = build(t, { STALL_TIMEOUT_SECONDS: '1' })
+  for (const place of ['first', 'second']) {
+    const app = build(t, { STALL_TIMEOUT_SECONDS: '1' })
+    const one = client(t, await listen(app))
+    if (place === 'second') {
+      one.socket.write(GET)
+      await until(() => one.text.endsWith('"ok"}'))
+    }
+    one.socket.write('PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf')
+    await until(() => one.isClosed)
+    const series = { http_connections: 0, [closed('idle')]: 0, [closed('timeout')]: 1 }
+    t.match(await scrape(app), series, `the ${place} request of the connection`)
+  }
+})
+
+t.test('after a request that has taken long its connection is kept as any other', async (t) => {
+  const app = build(t, { STALL_TIMEOUT_SECONDS: '60', KEEP_ALIVE_SECONDS: '7' })
+  const gate = Promise.withResolvers<string>()
+  app.get('/slow', () => gate.promise)
   const port = await listen(app)
-  await exchange(port, 'PUT /api/buckets/a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf')
-  t.match(await scrape(app), { http_connections: 0, [closed('idle')]: 0, [closed('timeout')]: 1 })
+  const accepted = once(app.server, 'connection')
+  const slow = client(t, port)
+  slow.socket.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
+  const [socket] = (await accepted) as [Socket]
+  await until(() => socket.timeout === 60_000)
+  gate.resolve('done')
+  await until(() => slow.text.endsWith('done'))
+  t.equal(socket.timeout, 7000 + app.server.keepAliveTimeoutBuffer)
 })
 
 t.test(

@@ -374,12 +374,10 @@ t.test('an upload for which the machine has no memory is 507, and nothing stays 
   t.equal((await app.store.stats()).bytes, 0)
 })
 
-t.test('a client that makes no progress for a minute is cut', async (t) => {
-  const app = build(t, { MAX_OBJECT_BYTES: '100000000' })
+t.test('a client that does not read an object is cut', async (t) => {
+  const app = build(t, { MAX_OBJECT_BYTES: '100000000', STALL_TIMEOUT_SECONDS: '1' })
   const port = await listen(app)
   await send({ port, path: '/api/buckets/large', method: 'PUT' }, Buffer.alloc(50_000_000))
-  t.equal(app.server.timeout, 60_000)
-  app.server.timeout = 100
   const socket = connect(port, '127.0.0.1').pause()
   socket.write('GET /api/buckets/large HTTP/1.1\r\nHost: a\r\n\r\n')
   await until(() => app.connections.replies().length === 1)
