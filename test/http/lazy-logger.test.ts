@@ -50,10 +50,10 @@ t.test('a route may have its own level', async (t) => {
     log.warn('quiet')
     log.error('loud')
   })
+  app.get('/verbose', { logLevel: 'debug' }, async ({ log }) => log.debug('a line'))
   await app.inject('/quiet')
   t.match(lines, [{ msg: 'loud', reqId: String }])
   lines.length = 0
-  app.get('/verbose', { logLevel: 'debug' }, async ({ log }) => log.debug('a line'))
   await app.inject('/verbose')
   t.match(lines, [{ msg: 'request' }, { msg: 'a line' }, { msg: 'response' }])
 })
