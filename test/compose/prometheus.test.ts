@@ -207,7 +207,7 @@ const cases: Case[] = [
     minute: 10,
     firing: ['StorageApiEventLoopLag'],
     description:
-      'The p99 event loop delay of a:5000 has averaged 110ms in the last 5 minutes. Every request waits that long.',
+      'The p99 event loop delay of a:5000 has averaged 110ms in the last 5 minutes. Some requests wait at least that long.',
   },
   {
     name: 'an event loop that is late below the threshold',
@@ -220,7 +220,7 @@ const cases: Case[] = [
     series: { ...IDLE, [`storage_bytes{${JOB}}`]: `910x${FOREVER}` },
     minute: 10,
     firing: ['StorageApiStoreNearlyFull'],
-    description: 'a:5000 uses 91% of MAX_STORE_BYTES. When the store is full, PUTs of new objects get 507.',
+    description: 'The store of a:5000 is 91% full. When it is full, PUTs of new objects get 507.',
   },
   {
     name: 'a store of which 89 % are in use',
