@@ -27,7 +27,7 @@ t.test('a line of any level has the id and the trace of its request', async (t) 
   )
 })
 
-t.test('a logger is created once, for the first line', async (t) => {
+t.test('a logger is created once, with its first line', async (t) => {
   const lines: string[] = []
   let created = 0
   const log = new LazyLogger('info', () => {
