@@ -39,8 +39,6 @@ const rate = (metric: string, ...matchers: string[]) =>
   `rate(${select(metric, ...matchers)}[$__rate_interval])`
 const requests = (...matchers: string[]) => rate(`${DURATION}_count`, ...matchers)
 const durations = `sum by (le) (${rate(`${DURATION}_bucket`)})`
-/** Failed requests, read from the last bucket because only buckets have exemplars. */
-const failures = `max without (le) (${rate(`${DURATION}_bucket`, FAILED)})`
 /** Without requests a quantile is NaN. The comparison drops it. */
 const quantile = (q: number) => `histogram_quantile(${q}, ${durations}) >= 0`
 const ratio = (objective: Objective, window: string) =>
@@ -451,8 +449,9 @@ line(
     'Errors by Route',
     'reqps',
     `5xx responses per second by method, route and status code. Empty is good. Look at Drill first,
-    then for one method that fails. Each dot is one failed request. Find its request_id in the log.`,
-    [`sum by (method, path, status_code) (${failures}) > 0`, ANSWER, true],
+    then for one method that fails. The dots of HTTP Request Duration, Quantiles, with this
+    status_code are failed requests.`,
+    [`sum by (method, path, status_code) (${requests(FAILED)}) > 0`, ANSWER],
   )
     .colorScheme(part(inShades('red')))
     .noValue('no errors'),
@@ -465,7 +464,8 @@ line(
       's',
       `50, 90 and 99 of 100 requests take at most this long. Look for a p99 above the line at 10 ms
       while p50 stays low: a few requests are slow, because of large objects, slow clients or a
-      blocked event loop. Each dot is one slow or failed request. Find its request_id in the log.`,
+      blocked event loop. Each dot is one slow or failed request. Point at it, and find its
+      request_id in the log.`,
       [quantile(0.5), 'p50'],
       [quantile(0.9), 'p90'],
       [quantile(0.99), 'p99', true],
