@@ -276,7 +276,7 @@ t.test('every query and every panel has the data source of the variable, which i
   t.hasStrict(source, { type: 'prometheus', uid: value, name: text })
 })
 
-t.test('exemplars are shown where their height is a duration, and the query selects buckets, which have them', async (t) => {
+t.test('only a graph of durations shows exemplars, and its query selects buckets', async (t) => {
   const shown = panels.flatMap(({ title, targets }) =>
     targets.filter(({ exemplar }) => exemplar).map(({ expr }) => ({ title, expr })),
   )
