@@ -64,8 +64,9 @@ for (const name of CASES) {
     const empty = await askProbe(child, 'collected to the last')
     const grown = full.residentBytes - start.residentBytes
     const columns = [
-      name === REQUESTS_ONLY ? '' : (grown / objects - bytes).toFixed(0),
-      name === REQUESTS_ONLY ? '' : (grown / stored).toFixed(2),
+      ...(name === REQUESTS_ONLY
+        ? ['', '']
+        : [(grown / objects - bytes).toFixed(0), (grown / stored).toFixed(2)]),
       (quietBytes / startedBytes).toFixed(2),
       (empty.residentBytes / startedBytes).toFixed(2),
       ...[full.longestDelayMs, full.p99DelayMs, full.longestPauseMs, empty.longestDelayMs].map((ms) =>

@@ -70,9 +70,9 @@ export class OpenSockets {
 
   /**
    * Limits how long a current request may neither receive nor send anything. To be called again and
-   * again, because Node.js sets another timeout after each request. A timeout from the start of each
-   * request takes 6 % of the processor time of a GET, because each read and each write starts it
-   * again (`npm run bench`, with and without `connectionTimeout`).
+   * again, because Node.js sets another timeout after each request. A timeout from the start of
+   * each request takes 6 % of the processor time of a GET, because each read and each write starts
+   * it again (`npm run bench`, with and without `connectionTimeout`).
    */
   limitStalls(timeoutMs: number): void {
     for (const socket of this.#busy) if (socket.timeout !== timeoutMs) socket.setTimeout(timeoutMs)
