@@ -1,9 +1,8 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
-import { LazyLogger } from './http/lazy-logger.ts'
 import { OneWriteResponse } from './http/one-write-response.ts'
 import { compileValidator, parseQuery } from './http/query.ts'
-import { traceContext } from './http/trace-context.ts'
+import { createRequestLogger, requestFields } from './http/request-logger.ts'
 import auth from './plugins/auth.ts'
 import config, { type Config } from './plugins/config.ts'
 import connections from './plugins/connections.ts'
@@ -47,13 +46,14 @@ class RequestLog extends LogController {
 /** Builds the application, which does not listen yet. It writes its log to `stream`. */
 export function buildApp(settings: Config, stream: { write(line: string): void } = process.stdout) {
   const app = Fastify({
-    logger: { level: settings.LOG_LEVEL, formatters: { level: (level) => ({ level }) }, stream },
+    logger: {
+      level: settings.LOG_LEVEL,
+      formatters: { level: (level) => ({ level }) },
+      mixin: requestFields,
+      stream,
+    },
     logController: new RequestLog(),
-    // Each line of a request has its id and its trace context.
-    childLoggerFactory: (logger, bindings, options, { headers }) =>
-      new LazyLogger(options.level ?? logger.level, () =>
-        logger.child({ ...bindings, ...traceContext(headers) }, options),
-      ),
+    childLoggerFactory: createRequestLogger,
     genReqId: requestId,
     frameworkErrors: answerBadUrl,
     clientErrorHandler: answerClientError,

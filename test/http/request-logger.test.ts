@@ -1,6 +1,4 @@
-import type { FastifyBaseLogger } from 'fastify'
 import t from 'tap'
-import { LazyLogger } from '../../src/http/lazy-logger.ts'
 import { build } from '../helper.ts'
 
 const traceId = '0af7651916cd43dd8448eb211c80319c'
@@ -27,33 +25,22 @@ t.test('a line of any level has the id and the trace of its request', async (t) 
   )
 })
 
-t.test('a logger is created once, with its first line', async (t) => {
-  const lines: string[] = []
-  let created = 0
-  const log = new LazyLogger('info', () => {
-    created++
-    return { info: (line: string) => void lines.push(line) } as unknown as FastifyBaseLogger
-  })
-  t.equal(created, 0)
-  log.debug('below the level')
-  t.equal(created, 0)
-  log.info('first')
-  log.info('second')
-  t.equal(created, 1)
-  t.strictSame(lines, ['first', 'second'])
-})
-
-t.test('a route may have its own level', async (t) => {
+t.test('a route may have its own level and serializers', async (t) => {
   const lines: Record<string, unknown>[] = []
-  const app = build(t, {}, lines)
+  const app = build(t, { LOG_LEVEL: 'error' }, lines)
   app.get('/quiet', { logLevel: 'error' }, async ({ log }) => {
     log.warn('quiet')
     log.error('loud')
   })
   app.get('/verbose', { logLevel: 'debug' }, async ({ log }) => log.debug('a line'))
+  const logSerializers = { secret: () => '***' }
+  app.get('/secret', { logSerializers }, async ({ log }) => log.error({ secret: 'abc' }))
   await app.inject('/quiet')
   t.match(lines, [{ msg: 'loud', reqId: String }])
   lines.length = 0
   await app.inject('/verbose')
   t.match(lines, [{ msg: 'request' }, { msg: 'a line' }, { msg: 'response' }])
+  lines.length = 0
+  await app.inject('/secret')
+  t.match(lines, [{ secret: '***', reqId: String }])
 })
