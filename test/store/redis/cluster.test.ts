@@ -178,6 +178,8 @@ if (hasRedis(t)) {
       const { written, statusCodes, stop } = write(t, await listen(app), 16)
       await until(() => written.length > 300)
       const [primary, , , replica] = servers as [Server, Server, Server, Server]
+      // A primary may send the first write up to a second after the replica's link is up.
+      await until(async () => Number(await replica.ask('dbsize')) > 0)
       t.after(() => primary.signal('SIGCONT'))
       await end(primary)
       await until(async () => (await replica.ask('role')).startsWith('master'))
