@@ -186,8 +186,8 @@ t.test('a process that is stopped again and again refuses nothing, and answers e
 })
 
 t.test('with a tenth of a core, and half of what it can serve with that, it refuses nothing', async (t) => {
-  // Health checks use the same share of the core.
-  const service = await start(t, {}, '--cpus', '0.1', '--health-interval', '5s')
+  // The image's health check, every 30 s, uses the same share of the core.
+  const service = await start(t, {}, '--cpus', '0.1')
   const clients = await connectAll(t, service, 64)
   const traffic = mixed()
   await inTurn(clients, traffic, 5)
